@@ -1,0 +1,73 @@
+# Every habit is a verb. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+SQL := $(shell find src -name '*.sql' 2>/dev/null)
+HOUSE_TESTS := $(wildcard tests/test_tidy.py tests/test_docs.py tests/test_sql.py)
+
+.PHONY: run test check fix bench docs soak lock install clean help
+
+run: $(READY) ## start Clearhouse on its own PostgreSQL; Ctrl-C stops it
+	@exec $(BIN)/clearhouse run $(ARGS)
+
+test: $(READY) ## run every test except the soak, real servers included
+	$(BIN)/pytest -n 2 -m "not soak" $(ARGS)
+
+check: $(READY) ## everything CI demands of the code: form, types, floors, SQL, spelling, house rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	$(BIN)/deptry src
+	$(if $(SQL),$(BIN)/sqlfluff lint --disable-progress-bar $(SQL))
+	$(BIN)/codespell
+	$(BIN)/pytest -q -p no:cacheprovider $(HOUSE_TESTS)
+
+fix: $(READY) ## put right what a machine can: format, imports, SQL, spelling
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(if $(SQL),$(BIN)/sqlfluff fix --disable-progress-bar $(SQL))
+	$(BIN)/codespell --write-changes
+
+bench: $(READY) ## measure the ledger against its references; ARGS="--seconds 30 --json"
+	$(BIN)/clearhouse bench ledger $(ARGS)
+
+docs: $(READY) ## check that pages, links and examples agree with the code
+	$(BIN)/pytest -q tests/test_docs.py $(ARGS)
+
+soak: $(READY) ## the fault and load tests at full count; takes a while
+	CLEARHOUSE_SOAK=1 $(BIN)/pytest -m soak --timeout 3600 $(ARGS)
+
+lock: $(READY) ## choose newest allowed versions again and write requirements.lock
+	{ echo '# Every package of the environment, pinned and hashed, for all platforms. Made by `make lock` from pyproject.toml.'; \
+	  $(BIN)/uv pip compile pyproject.toml --upgrade --universal --python-version 3.11 --extra bench --group dev \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet; } > $(VENV)/lock
+	mv $(VENV)/lock requirements.lock
+
+install: $(READY) ## make the environment in .venv (every other verb does it by itself)
+
+clean: ## remove the environment and what tools left; your data folder stays
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The environment. pip knows the settings of this machine, so it fetches uv; uv is faster, so it fetches the rest; where uv
+# cannot reach what pip reaches, pip does it. Every file is held against its hash in the lock, uv and the build tool too.
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Clearhouse needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@awk '/^[a-z]/ { wanted = /^uv==/ } wanted' requirements.lock > $(VENV)/uv.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
