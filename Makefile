@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 SQL := $(shell find src -name '*.sql' 2>/dev/null)
+SOAKING := $(sort $(wildcard tests/faults tests/laws) $(shell grep -rl --include='*.py' 'mark\.soak' tests 2>/dev/null))
 HOUSE_TESTS := $(wildcard tests/test_tidy.py tests/test_docs.py tests/test_sql.py)
 
 .PHONY: run test check fix bench docs soak lock install clean help
@@ -19,7 +20,7 @@ run: $(READY) ## start Clearhouse on its own PostgreSQL; Ctrl-C stops it
 	@exec $(BIN)/clearhouse run $(ARGS)
 
 test: $(READY) ## run every test except the soak, real servers included
-	$(BIN)/pytest -n 2 -m "not soak" $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal -m "not soak" $(ARGS)
 
 check: $(READY) ## everything CI demands of the code: form, types, floors, SQL, spelling, house rules
 	$(BIN)/ruff format --check .
@@ -29,7 +30,7 @@ check: $(READY) ## everything CI demands of the code: form, types, floors, SQL, 
 	$(BIN)/deptry src
 	$(if $(SQL),$(BIN)/sqlfluff lint --disable-progress-bar $(SQL))
 	$(BIN)/codespell
-	$(BIN)/pytest -q -p no:cacheprovider $(HOUSE_TESTS)
+	$(BIN)/pytest -q $(HOUSE_TESTS)
 
 fix: $(READY) ## put right what a machine can: format, imports, SQL, spelling
 	$(BIN)/ruff check --fix .
@@ -44,7 +45,7 @@ docs: $(READY) ## check that pages, links and examples agree with the code
 	$(BIN)/pytest -q tests/test_docs.py $(ARGS)
 
 soak: $(READY) ## the fault and load tests at full count; takes a while
-	CLEARHOUSE_SOAK=1 $(BIN)/pytest -m soak --timeout 3600 $(ARGS)
+	CLEARHOUSE_SOAK=1 $(BIN)/pytest --timeout 3600 $(ARGS) $(SOAKING)
 
 lock: $(READY) ## choose newest allowed versions again and write requirements.lock
 	{ echo '# Every package of the environment, pinned and hashed, for all platforms. Made by `make lock` from pyproject.toml.'; \
