@@ -1,0 +1,33 @@
+"""A kind of command: what it is called, who may ask for it, the function that runs a batch of it, and what the journal says."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from clearhouse.asking import Asked
+from clearhouse.kernel.db.database import Tx
+from clearhouse.kernel.journal.writing import Line
+from clearhouse.refusals import Refusal
+
+Command = TypeVar("Command")
+Answer = TypeVar("Answer")
+
+Run = Callable[[Tx, Sequence[Asked[Command]], datetime], Awaitable[list[Answer | Refusal]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[Command, Answer]):
+    """One kind of command. `identify` gives the id that the caller chose, where the command carries one.
+
+    `natural` says that running it again under the same id gives the same answer without a stored key.
+    """
+
+    name: str
+    scope: str
+    run: Run[Command, Answer]
+    answer: type[Answer]
+    line: Callable[[Asked[Command], Answer], Line]
+    identify: Callable[[Command], UUID | None] = lambda _: None
+    natural: bool = True

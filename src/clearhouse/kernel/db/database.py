@@ -1,0 +1,193 @@
+"""The database as the kernel sees it: two pools, one for writers and one for readers, and transactions on them.
+
+Promise: a writer sees every book but must name it in every statement; a reader sees only the books it was opened for,
+by row security; a transaction either commits whole or leaves nothing, and what the driver raises is told in our words.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import LiteralString, TypeVar, cast
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import class_row, tuple_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from clearhouse.kernel.db.faults import Lost, translated
+
+Row = TypeVar("Row")
+WAIT_SECONDS_MAX = 30.0
+LOCK_MILLISECONDS_MAX = 2_000
+
+
+@dataclass(slots=True)
+class Tx:
+    """One transaction of one book. `careful` says that an earlier try met somebody else: look first, then write."""
+
+    database: "Database"
+    connection: AsyncConnection[tuple[object, ...]]
+    book: int = 0
+    careful: bool = False
+    undo: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
+
+    def if_rolled_back(self, forget: Callable[[], None]) -> None:
+        """Run something in memory if this transaction does not commit."""
+        self.undo.append(forget)
+
+    async def rows(self, statement: str, kind: type[Row], **values: object) -> list[Row]:
+        """Return every row that a statement gives, each as a `kind`."""
+        async with self.connection.cursor(row_factory=class_row(kind)) as cursor:
+            await cursor.execute(_trusted(statement), values)
+            return await cursor.fetchall()
+
+    async def row(self, statement: str, kind: type[Row], **values: object) -> Row | None:
+        """Return the first row that a statement gives, if there is one."""
+        async with self.connection.cursor(row_factory=class_row(kind)) as cursor:
+            await cursor.execute(_trusted(statement), values)
+            return await cursor.fetchone()
+
+    async def tuples(self, statement: str, values: Sequence[object] | dict[str, object] = ()) -> list[tuple[object, ...]]:
+        """Return every row that a statement gives, as it comes."""
+        async with self.connection.cursor(row_factory=tuple_row) as cursor:
+            await cursor.execute(_trusted(statement), values or None)
+            return await cursor.fetchall()
+
+    async def do(self, statement: str, **values: object) -> int:
+        """Run a statement and return how many rows it touched."""
+        cursor = await self.connection.execute(_trusted(statement), values or None)
+        return cursor.rowcount
+
+    async def copy(self, statement: str, lines: str | bytes) -> None:
+        """Append rows in COPY's text format."""
+        async with self.connection.cursor() as cursor, cursor.copy(_trusted(statement)) as copy:
+            await copy.write(lines)
+
+    async def stream(self, statement: str, kind: type[Row], *, size: int = 1_000, **values: object) -> AsyncIterator[Row]:
+        """Give the rows of a statement one after another, in constant memory."""
+        name = "stream"
+        async with self.connection.cursor(name=name, row_factory=class_row(kind)) as cursor:
+            cursor.itersize = size
+            await cursor.execute(_trusted(statement), values)
+            async for row in cursor:
+                yield row
+
+
+@dataclass(frozen=True, eq=False)
+class Database:
+    """An open database: `writing()` and `reading(books)` give transactions."""
+
+    writers: AsyncConnectionPool[AsyncConnection[tuple[object, ...]]]
+    readers: AsyncConnectionPool[AsyncConnection[tuple[object, ...]]]
+
+    @classmethod
+    async def open(cls, dsn: str, *, writers_max: int = 6, readers_max: int = 6) -> "Database":
+        """Open both pools on a migrated database."""
+        pools = cls(
+            writers=_pool(dsn, role="clearhouse_writer", size_max=writers_max),
+            readers=_pool(dsn, role="clearhouse_reader", size_max=readers_max),
+        )
+        await pools.writers.open(wait=True, timeout=WAIT_SECONDS_MAX)
+        await pools.readers.open(wait=True, timeout=WAIT_SECONDS_MAX)
+        return pools
+
+    async def close(self) -> None:
+        """Give every connection back."""
+        await self.writers.close()
+        await self.readers.close()
+
+    @asynccontextmanager
+    async def writing(self, *, book: int = 0, careful: bool = False) -> AsyncIterator[Tx]:
+        """Open a transaction under the writer role, READ COMMITTED."""
+        async with _connection(self.writers) as connection, _told():
+            tx = Tx(self, connection, book=book, careful=careful)
+            try:
+                await connection.execute("BEGIN")
+                yield tx
+                await connection.execute("COMMIT")
+            except BaseException:
+                for forget in tx.undo:
+                    forget()
+                await _roll_back(connection)
+                raise
+
+    @asynccontextmanager
+    async def reading(self, books: Iterable[int]) -> AsyncIterator[Tx]:
+        """Open a read-only transaction that sees one state of the given books and nothing of any other."""
+        seen = sorted(books)
+        async with _connection(self.readers) as connection, _told():
+            try:
+                await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                await connection.execute("SELECT set_config('clearhouse.books', %s, true)", [_array(seen)])
+                yield Tx(self, connection, book=seen[0] if len(seen) == 1 else 0)
+            finally:
+                await _roll_back(connection)
+
+
+class _WholeNumbers(Loader):
+    """NUMERIC without a fraction comes as int: counters and amounts are whole numbers of minor units."""
+
+    def load(self, data: Buffer) -> int | Decimal:
+        text = bytes(data)
+        return int(text) if text.lstrip(b"-").isdigit() else Decimal(text.decode())
+
+
+def _array(books: Iterable[int]) -> str:
+    return "{" + ",".join(str(book) for book in books) + "}"
+
+
+def _trusted(statement: str) -> LiteralString:
+    return cast("LiteralString", statement)  # statements come from our own .sql files, never from input
+
+
+def _pool(dsn: str, *, role: str, size_max: int) -> AsyncConnectionPool[AsyncConnection[tuple[object, ...]]]:
+    options = f"-c role={role} -c search_path=clearhouse -c timezone=UTC -c lock_timeout={LOCK_MILLISECONDS_MAX}"
+    return AsyncConnectionPool(
+        make_conninfo(dsn, options=options, application_name=role),
+        min_size=1,
+        max_size=size_max,
+        open=False,
+        configure=_configure,
+        kwargs={"autocommit": True, "prepare_threshold": 2},
+        check=AsyncConnectionPool.check_connection if role == "clearhouse_reader" else None,
+    )
+
+
+async def _configure(connection: AsyncConnection[tuple[object, ...]]) -> None:
+    connection.adapters.register_loader("numeric", _WholeNumbers)
+
+
+@asynccontextmanager
+async def _connection(
+    pool: AsyncConnectionPool[AsyncConnection[tuple[object, ...]]],
+) -> AsyncIterator[AsyncConnection[tuple[object, ...]]]:
+    try:
+        connection = await pool.getconn(timeout=WAIT_SECONDS_MAX)
+    except PoolTimeout as error:
+        message = "no connection to the database could be had"
+        raise Lost(message) from error
+    try:
+        yield connection
+    finally:
+        await pool.putconn(connection)
+
+
+@asynccontextmanager
+async def _told() -> AsyncIterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translated(error) from error
+
+
+async def _roll_back(connection: AsyncConnection[tuple[object, ...]]) -> None:
+    if connection.closed:
+        return
+    try:
+        await connection.execute("ROLLBACK")
+    except psycopg.Error:
+        await connection.close()

@@ -1,0 +1,61 @@
+"""What goes wrong below us, in words of ours: nobody outside `kernel.db` sees a driver's exception.
+
+    DatabaseFault
+    ├── Stale         what was decided on is no longer so: look again and decide again
+    ├── Duplicate     a key or an id is there already: look it up and answer with it
+    ├── Passing       deadlock, serialization failure, lock time-out: the same again will do
+    ├── Lost          the connection went away; at COMMIT nobody knows yet whether it happened
+    └── Poison        the statement itself is refused: running it again changes nothing
+"""
+
+import psycopg
+
+STALE = "CH001"
+
+
+class DatabaseFault(Exception):
+    """A statement or a commit did not succeed."""
+
+    def __init__(self, message: str, *, state: str = "", constraint: str = "") -> None:
+        super().__init__(message)
+        self.state = state
+        self.constraint = constraint
+
+
+class Stale(DatabaseFault):
+    """A row changed since it was read."""
+
+
+class Duplicate(DatabaseFault):
+    """A unique key is taken."""
+
+
+class Passing(DatabaseFault):
+    """A collision with somebody else."""
+
+
+class Lost(DatabaseFault):
+    """The connection is gone."""
+
+
+class Poison(DatabaseFault):
+    """The statement cannot succeed as it is."""
+
+
+_PASSING = frozenset({"40001", "40P01", "55P03", "57014", "53300", "53400"})
+_LOST_CLASSES = frozenset({"08", "57"})
+
+
+def translated(error: psycopg.Error) -> DatabaseFault:
+    """Return the fault that a driver's exception stands for."""
+    state = error.sqlstate or ""
+    kind: type[DatabaseFault] = Poison
+    if state == STALE:
+        kind = Stale
+    elif state == "23505":
+        kind = Duplicate
+    elif state in _PASSING:
+        kind = Passing
+    elif state[:2] in _LOST_CLASSES or (not state and isinstance(error, psycopg.OperationalError)):
+        kind = Lost
+    return kind(str(error), state=state, constraint=error.diag.constraint_name or "")

@@ -1,0 +1,126 @@
+"""The schema's history: numbered SQL files, applied once each, in order, forward only, by `migrate`.
+
+Promise: however many processes start at once, each step is applied exactly once; a step that was altered after it had been
+applied is refused, since nobody could say any more what the database holds.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from typing import LiteralString, cast
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from clearhouse.kernel.db.faults import translated
+from clearhouse.refusals import Kind, Refusal
+
+LOCK = 7_246_001
+OLDEST_SERVER = 170_000
+
+
+class AlteredMigration(Refusal):
+    """Migration {number} ({name}) differs from the one this database was made with; restore the file as it was."""
+
+    code = "altered_migration"
+    kind = Kind.CONFLICT
+
+
+class UnknownMigration(Refusal):
+    """The database is at migration {number}, which this release does not know; run a newer release of Clearhouse."""
+
+    code = "unknown_migration"
+    kind = Kind.CONFLICT
+
+
+class ServerTooOld(Refusal):
+    """The database is PostgreSQL {version}; Clearhouse needs 17 or newer."""
+
+    code = "server_too_old"
+    kind = Kind.UNAVAILABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of the schema."""
+
+    number: int
+    name: str
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """Return what tells this text from any other."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def migrations() -> list[Migration]:
+    """Return every step, in order."""
+    files = [file for file in resources.files(__name__).iterdir() if file.name.endswith(".sql")]
+    found: list[Migration] = []
+    for file in sorted(files, key=lambda each: each.name):
+        number, _, name = file.name.removesuffix(".sql").partition("_")
+        found.append(Migration(int(number), name, file.read_text(encoding="utf-8")))
+    return found
+
+
+async def migrate(
+    dsn: str, *, up_to: int | None = None, applied: Callable[[Migration], None] = lambda _: None
+) -> list[Migration]:
+    """Bring a database up to date (or up to a step) and return the steps that were missing."""
+    try:
+        async with await AsyncConnection[tuple[object, ...]].connect(
+            dsn, autocommit=True, application_name="clearhouse_migrate"
+        ) as connection:
+            if connection.info.server_version < OLDEST_SERVER:
+                raise ServerTooOld(version=str(connection.info.server_version // 10_000))
+            await connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+            missing = _missing(await _history(connection), up_to=up_to)
+            for step in missing:
+                await _apply(connection, step)
+                applied(step)
+            return missing
+    except psycopg.Error as error:
+        raise translated(error) from error
+
+
+async def admit(dsn: str, password: str) -> str:
+    """Give the application's login a password and return the DSN to use it with."""
+    async with await AsyncConnection[tuple[object, ...]].connect(dsn, autocommit=True) as connection:
+        quoted = psycopg.sql.SQL("ALTER ROLE clearhouse_app LOGIN PASSWORD {}").format(psycopg.sql.Literal(password))
+        await connection.execute(quoted)
+    parts = {**conninfo_to_dict(dsn), "user": "clearhouse_app", "password": password}
+    return make_conninfo(**parts)
+
+
+def _missing(known: dict[int, str], *, up_to: int | None) -> list[Migration]:
+    steps = migrations()
+    beyond = sorted(set(known) - {step.number for step in steps})
+    if beyond:
+        raise UnknownMigration(number=str(beyond[-1]))
+    for step in steps:
+        if known.get(step.number, step.digest) != step.digest:
+            raise AlteredMigration(number=str(step.number), name=step.name)
+    return [step for step in steps if step.number not in known and (up_to is None or step.number <= up_to)]
+
+
+async def _history(connection: AsyncConnection[tuple[object, ...]]) -> dict[int, str]:
+    await connection.execute("CREATE SCHEMA IF NOT EXISTS clearhouse")
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS clearhouse.migration (number int PRIMARY KEY, name text NOT NULL,"
+        " digest text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+    )
+    cursor = await connection.execute("SELECT number, digest FROM clearhouse.migration")
+    return {int(str(number)): str(digest) for number, digest in await cursor.fetchall()}
+
+
+async def _apply(connection: AsyncConnection[tuple[object, ...]], step: Migration) -> None:
+    async with connection.transaction():
+        await connection.execute("SET LOCAL search_path = clearhouse")
+        await connection.execute(cast("LiteralString", step.text))
+        await connection.execute(
+            "INSERT INTO clearhouse.migration (number, name, digest) VALUES (%s, %s, %s)",
+            [step.number, step.name, step.digest],
+        )

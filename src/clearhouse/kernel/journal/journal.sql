@@ -1,0 +1,41 @@
+-- name: lease
+-- True for the one sequencer at work; the lease ends with the transaction.
+SELECT pg_try_advisory_xact_lock(7246002) AS yes
+
+-- name: unsealed
+-- Committed rows without a number, in id order.
+SELECT id, book, digest FROM journal WHERE number IS NULL ORDER BY id LIMIT %(most)s
+
+-- name: heads
+-- The last number and the chain of each of these books.
+SELECT b.book, j.number, j.chain
+FROM unnest(%(books)s::int[]) AS b (book)
+CROSS JOIN LATERAL (
+    SELECT number, chain FROM journal
+    WHERE journal.book = b.book AND number IS NOT NULL ORDER BY number DESC LIMIT 1
+) AS j
+
+-- name: seal
+-- Gives rows their number and their link in the chain, once.
+UPDATE journal AS j SET number = n.number, chain = n.chain
+FROM unnest(%(ids)s::bigint[], %(numbers)s::bigint[], %(chains)s::bytea[]) AS n (id, number, chain)
+WHERE j.id = n.id AND j.number IS NULL
+
+-- name: rows_after
+-- Sealed rows of a book after a number.
+SELECT id, book, at, kind, principal, items, lines, digest, number, chain
+FROM journal
+WHERE book = %(book)s AND number > %(after)s
+ORDER BY number
+LIMIT %(most)s
+
+-- name: all_rows
+-- Every sealed row of a book, in order.
+SELECT id, book, at, kind, principal, items, lines, digest, number, chain
+FROM journal
+WHERE book = %(book)s AND number IS NOT NULL
+ORDER BY number
+
+-- name: tail
+-- How many rows of a book have no number yet.
+SELECT count(*) AS count FROM journal WHERE book = %(book)s AND number IS NULL

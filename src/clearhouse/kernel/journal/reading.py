@@ -1,0 +1,131 @@
+"""Reading the journal: pages by number, the export that anyone can verify offline, and the verification itself."""
+
+import hmac
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from clearhouse import clock
+from clearhouse.kernel.db.database import Tx
+from clearhouse.kernel.journal.sequencing import GENESIS, Head, link, sql
+from clearhouse.kernel.journal.writing import digest
+from clearhouse.refusals import Kind, Refusal
+
+
+
+
+class MalformedHead(Refusal):
+    """A head is a number, a colon and 64 hexadecimal digits, as `audit head` prints it."""
+
+    code = "malformed_head"
+    kind = Kind.MALFORMED
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A journal row as it is stored."""
+
+    id: int
+    book: int
+    at: datetime
+    kind: str
+    principal: str
+    items: int
+    lines: str
+    digest: bytes
+    number: int
+    chain: bytes
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A journal row as it is read and exported: `lines` is the very text that `digest` was made over."""
+
+    number: int
+    book: int
+    at: str
+    kind: str
+    principal: str
+    lines: str
+    digest: str
+    chain: str
+
+
+class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a verification found: how far the chain holds, and the first line that it does not hold for."""
+
+    intact: bool
+    rows: int
+    head: str
+    unsealed: int = 0
+    number: int | None = None
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    count: int
+
+
+def entry(row: Row) -> Entry:
+    """Return what a reader sees of a row."""
+    return Entry(
+        row.number, row.book, clock.text(row.at), row.kind, row.principal, row.lines, row.digest.hex(), row.chain.hex()
+    )
+
+
+async def page(tx: Tx, *, after: int = 0, most: int = 100) -> list[Entry]:
+    """Return sealed rows after a number."""
+    return [entry(row) for row in await tx.rows(sql["rows_after"], Row, book=tx.book, after=after, most=most)]
+
+
+async def head(tx: Tx) -> str:
+    """Return the last number and link, to be kept elsewhere."""
+    found = await tx.row(sql["heads"], Head, books=[tx.book])
+    return "0:" + GENESIS.hex() if found is None else f"{found.number}:{found.chain.hex()}"
+
+
+async def export(tx: Tx) -> AsyncIterator[bytes]:
+    """Give every sealed row as a line of JSON, in constant memory."""
+    async for row in tx.stream(sql["all_rows"], Row, book=tx.book):
+        yield msgspec.json.encode(entry(row)) + b"\n"
+
+
+def read_head(text: str) -> tuple[int, bytes]:
+    """Read a head that was kept elsewhere."""
+    number, _, chain = text.partition(":")
+    try:
+        kept = int(number), bytes.fromhex(chain)
+    except ValueError as error:
+        raise MalformedHead from error
+    if len(kept[1]) != len(GENESIS) or not 0 <= kept[0] < 2**63:
+        raise MalformedHead
+    return kept
+
+
+async def verify(tx: Tx, *, kept: tuple[int, bytes] | None = None) -> Verdict:
+    """Recompute the whole chain and name the first line that was altered, removed or put in."""
+    chain, number, rows = GENESIS, 0, 0
+    async for row in tx.stream(sql["all_rows"], Row, book=tx.book):
+        fault = _fault(row, chain, number + 1)
+        if fault:
+            return Verdict(False, rows, f"{number}:{chain.hex()}", number=number + 1, fault=fault)
+        number, chain, rows = row.number, row.chain, rows + 1
+        if kept is not None and kept[0] == number and not hmac.compare_digest(kept[1], chain):
+            return Verdict(False, rows, f"{number}:{chain.hex()}", number=number, fault="rewritten")
+    if kept is not None and kept[0] > number:
+        return Verdict(False, rows, f"{number}:{chain.hex()}", number=number + 1, fault="missing")
+    tail = await tx.row(sql["tail"], _Count, book=tx.book)
+    return Verdict(True, rows, f"{number}:{chain.hex()}", unsealed=0 if tail is None else tail.count)
+
+
+def _fault(row: Row, chain: bytes, expected: int) -> str:
+    """Say what is wrong with a row that should follow a chain, or nothing."""
+    if row.number != expected:
+        return "missing"
+    if digest(row.book, row.at, row.kind, row.principal, row.lines) != row.digest:
+        return "altered"
+    if link(chain, row.number, row.digest) != row.chain:
+        return "inserted"
+    return ""

@@ -1,0 +1,116 @@
+"""The sequencer: numbers committed rows without a gap and chains their digests, off the hot path.
+
+Promise: every cursor is such a number, so a reader that keeps one misses nothing and sees nothing twice; any number of
+processes may run it, one at a time works; after a crash the next one goes on where the last committed.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clearhouse import clock
+from clearhouse.kernel.db.database import Database, Tx
+from clearhouse.kernel.db.faults import DatabaseFault
+from clearhouse.kernel.db.statements import Statements
+from clearhouse.kernel.journal import writing
+from clearhouse.kernel.journal.writing import Line
+
+sql = Statements.of("clearhouse.kernel.journal", "journal.sql")
+ROWS_MAX = 2_000
+SWEEP_SECONDS = 0.1
+SEALED_EVERY = 1_000
+GENESIS = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    yes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsealed:
+    id: int
+    book: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last link of a book's chain."""
+
+    book: int
+    number: int
+    chain: bytes
+
+
+def link(chain: bytes, number: int, digest: bytes) -> bytes:
+    """Return the chain after one more row."""
+    return hashlib.sha256(chain + number.to_bytes(8, "big") + digest).digest()
+
+
+async def sweep(database: Database) -> int:
+    """Number what is committed and has no number; return how many rows that were."""
+    async with database.writing() as tx:
+        lease = await tx.row(sql["lease"], _Lease)
+        if lease is None or not lease.yes:
+            return 0
+        rows = await tx.rows(sql["unsealed"], _Unsealed, most=ROWS_MAX)
+        if not rows:
+            return 0
+        heads = await _heads(tx, {row.book for row in rows})
+        await _seal(tx, rows, heads)
+    return len(rows)
+
+
+async def _heads(tx: Tx, books: set[int]) -> dict[int, Head]:
+    found = await tx.rows(sql["heads"], Head, books=sorted(books))
+    return {book: Head(book, 0, GENESIS) for book in books} | {head.book: head for head in found}
+
+
+async def _seal(tx: Tx, rows: Sequence[_Unsealed], heads: dict[int, Head]) -> None:
+    links: list[tuple[int, int, bytes]] = []
+    due: dict[int, Head] = {}
+    for row in rows:
+        head = heads[row.book]
+        number = head.number + 1
+        heads[row.book] = Head(row.book, number, link(head.chain, number, row.digest))
+        links.append((row.id, number, heads[row.book].chain))
+        if number % SEALED_EVERY == 0:
+            due[row.book] = heads[row.book]
+    numbers, chains = [number for _, number, _ in links], [chain for _, _, chain in links]
+    await tx.do(sql["seal"], ids=[each for each, _, _ in links], numbers=numbers, chains=chains)
+    for book, head in due.items():
+        told = Line("audit.sealed", f"{head.number}", {"number": head.number, "chain": head.chain.hex()})
+        await writing.write(tx, [told], book=book, kind="audit.seal", by=writing.SYSTEM, at=clock.now())
+
+
+class Sequencer:
+    """Sweeps whenever somebody has committed, and now and then for those that nobody spoke of."""
+
+    def __init__(self, database: Database, committed: asyncio.Event) -> None:
+        """Listen for commits of this process; those of others are found by the sweep."""
+        self.database = database
+        self.committed = committed
+        self.sealed = asyncio.Condition()
+
+    async def run(self) -> None:
+        """Sweep until cancelled; a database that is away is asked again."""
+        while True:
+            self.committed.clear()
+            try:
+                count = await sweep(self.database)
+            except DatabaseFault:
+                count = 0
+            if count:
+                async with self.sealed:
+                    self.sealed.notify_all()
+            if count < ROWS_MAX:
+                await self._pause()
+
+    async def _pause(self) -> None:
+        try:
+            await asyncio.wait_for(self.committed.wait(), SWEEP_SECONDS)
+            await asyncio.sleep(0.005)  # let a few more commit: one sweep seals them all
+        except TimeoutError:
+            return

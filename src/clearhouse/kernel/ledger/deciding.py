@@ -1,0 +1,320 @@
+"""Deciding a batch of transactions: pure, in order, without a word to the database.
+
+Promise: what this module accepts keeps every rule of the ledger, and what it refuses leaves no trace. Each transaction is
+decided on what the ones before it left; a refused one is undone to the letter.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from uuid import UUID
+
+from clearhouse import clock, ids
+from clearhouse.asking import Asked
+from clearhouse.kernel.ledger import refusals as no
+from clearhouse.kernel.ledger.existing import Existing, compare, own_id
+from clearhouse.kernel.ledger.standing import DIGITS_MAX, Standing
+from clearhouse.kernel.ledger.targets import Target
+from clearhouse.kernel.ledger.transfers import Leg, Posted, PostTransaction, TransferKind
+from clearhouse.money import decimal_text, minor_units
+from clearhouse.refusals import Refusal
+
+
+@dataclass(slots=True)
+class Move:
+    """A transfer decided on, with the counters of both accounts right after it."""
+
+    id: UUID
+    transaction: UUID
+    position: int
+    kind: TransferKind
+    debit: Standing
+    credit: Standing
+    amount: int
+    target: UUID | None
+    released: int | None
+    expires_at: datetime | None
+    after: tuple[int, int, int, int, int, int, int, int]
+    command: PostTransaction
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a batch is decided on, and what has been decided so far."""
+
+    names: Mapping[tuple[str, str], Standing]
+    by_id: Mapping[UUID, Standing]
+    sealed_to: date
+    at: datetime
+    targets: dict[UUID, Target] = field(default_factory=dict[UUID, Target])
+    stored: Mapping[UUID, Sequence[Existing]] = field(default_factory=dict[UUID, Sequence[Existing]])
+    taken: frozenset[UUID] = frozenset()
+    moves: list[Move] = field(default_factory=list[Move])
+    touched: dict[UUID, Standing] = field(default_factory=dict[UUID, Standing])
+    made: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
+    accepted: dict[UUID, PostTransaction] = field(default_factory=dict[UUID, PostTransaction])
+    changed: dict[UUID, Target] = field(default_factory=dict[UUID, Target])
+    targets_wanted: bool = False
+
+
+_Undo = list[tuple[Standing, tuple[int, int, int, int]]]
+_Marks = list[tuple[Target, tuple[str | None, int, int, int]]]
+
+
+class Repeat:
+    """A transaction that an earlier one of the same batch has posted already."""
+
+
+def decide(batch: Batch, asked: Sequence[Asked[PostTransaction]]) -> list[Posted | Refusal | Repeat | None]:
+    """Decide each transaction in turn: None where it is accepted, with its moves in `batch.moves`."""
+    verdicts: list[Posted | Refusal | Repeat | None] = []
+    for each in asked:
+        stored = batch.stored.get(each.id)
+        if stored is not None:
+            verdicts.append(compare(each, stored, batch.names))
+        elif each.id in batch.accepted:
+            verdicts.append(_repeated(each, batch.accepted[each.id]))
+        else:
+            verdicts.append(_transaction(batch, each))
+    return verdicts
+
+
+def _repeated(asked: Asked[PostTransaction], first: PostTransaction) -> Refusal | Repeat:
+    for name in PostTransaction.__struct_fields__:
+        if getattr(asked.command, name) != getattr(first, name):
+            return no.ExistsDifferently(id=ids.text("trx", asked.id), field=name)
+    return Repeat()
+
+
+def _transaction(batch: Batch, asked: Asked[PostTransaction]) -> Refusal | None:
+    start = len(batch.moves)
+    undo: _Undo = []
+    marks: _Marks = []
+    try:
+        _require_open_day(batch, asked.command)
+        for position, leg in enumerate(asked.command.transfers):
+            _leg(batch, asked, leg, position=position, undo=undo, marks=marks)
+    except Refusal as refusal:
+        _undo(batch, undo, marks, start=start)
+        return refusal
+    batch.accepted[asked.id] = asked.command
+    return None
+
+
+def _require_open_day(batch: Batch, command: PostTransaction) -> None:
+    if command.effective is not None and command.effective <= batch.sealed_to:
+        raise no.DayClosed(day=str(command.effective), sealed_to=str(batch.sealed_to))
+
+
+def _undo(batch: Batch, undo: _Undo, marks: _Marks, *, start: int) -> None:
+    for standing, counters in reversed(undo):
+        standing.restore(counters)
+    for target, mark in reversed(marks):
+        target.restore(mark)
+    for move in batch.moves[start:]:
+        batch.targets.pop(move.id, None)
+        batch.changed.pop(move.id, None)
+        del batch.made[move.id]
+    del batch.moves[start:]
+
+
+def _leg(
+    batch: Batch, asked: Asked[PostTransaction], leg: Leg, *, position: int, undo: _Undo, marks: _Marks
+) -> None:
+    own = asked.id if position == 0 else own_id(asked, leg, position)
+    if own in batch.made or own in batch.taken:
+        raise no.TransferIdTaken(id=ids.text("trf", own))
+    if leg.debit is not None and leg.credit is not None and leg.capture is leg.release is leg.reverse is None:
+        move = _movement(batch, leg, position=position, undo=undo)
+    else:
+        move = _aimed(batch, leg, position=position, undo=undo, marks=marks)
+    debit, credit = move.debit, move.credit
+    move.id, move.transaction, move.position, move.command = own, asked.id, position, asked.command
+    move.after = (*debit.counters, *credit.counters)
+    batch.made[own] = asked.id
+    batch.moves.append(move)
+    if move.kind == TransferKind.HOLD:
+        hold = Target(
+            own, int(move.kind), debit.id, credit.id, move.amount, state="pending", remaining=move.amount,
+            expires_at=move.expires_at,
+        )  # fmt: skip
+        batch.targets[own] = batch.changed[own] = hold
+    elif batch.targets_wanted:
+        batch.targets[own] = Target(own, int(move.kind), debit.id, credit.id, move.amount)
+
+
+def _movement(batch: Batch, leg: Leg, *, position: int, undo: _Undo) -> Move:
+    if leg.amount is None or leg.currency is None or leg.final:
+        raise no.MalformedLeg(position=str(position), problem="an amount and a currency are needed, and final is not")
+    if leg.expires_at is not None and not leg.pending:
+        raise no.MalformedLeg(position=str(position), problem="only a pending transfer expires")
+    debit = batch.names.get((leg.debit or "", leg.currency))
+    credit = batch.names.get((leg.credit or "", leg.currency))
+    if debit is None or credit is None:
+        account = (leg.credit if debit is not None else leg.debit) or ""
+        raise no.AccountUnknown(account=account, currency=leg.currency)
+    if debit.asset != leg.currency or credit.asset != leg.currency:
+        other = debit if debit.asset != leg.currency else credit
+        raise no.AssetMismatch(account=other.code, asset=other.asset, currency=leg.currency)
+    if debit is credit:
+        raise no.SameAccount(account=debit.code)
+    amount = minor_units(leg.amount, debit.exponent)
+    if amount <= 0:
+        raise no.AmountNotPositive(amount=leg.amount)
+    if leg.expires_at is not None and leg.expires_at <= batch.at:
+        raise no.ExpiryInThePast(expires_at=clock.text(leg.expires_at))
+    kind = TransferKind.HOLD if leg.pending else TransferKind.POSTED
+    _move(batch, debit, credit, undo=undo, posted=0 if leg.pending else amount, pending=amount if leg.pending else 0)
+    return _made(kind, debit, credit, amount=amount, expires_at=leg.expires_at)
+
+
+def _aimed(batch: Batch, leg: Leg, *, position: int, undo: _Undo, marks: _Marks) -> Move:
+    aims = [each for each in (leg.capture, leg.release, leg.reverse) if each is not None]
+    if len(aims) != 1 or leg.debit is not None or leg.credit is not None or leg.pending or leg.expires_at is not None:
+        raise no.MalformedLeg(position=str(position), problem="exactly one of these is needed, with its own fields")
+    target = batch.targets.get(ids.parse("trf", aims[0]))
+    if target is None:
+        raise no.TransferUnknown(id=aims[0])
+    debit, credit = batch.by_id[target.debit], batch.by_id[target.credit]
+    if leg.currency is not None and leg.currency != debit.asset:
+        raise no.AssetMismatch(account=debit.code, asset=debit.asset, currency=leg.currency)
+    marks.append((target, target.mark()))
+    batch.changed[target.id] = target
+    if leg.reverse is not None:
+        return _reversal(batch, leg, target, undo=undo)
+    _require_pending(target, aims[0])
+    if leg.release is not None:
+        return _release(batch, leg, target, undo=undo, position=position)
+    return _capture(batch, leg, target, undo=undo)
+
+
+def _require_pending(target: Target, text: str) -> None:
+    if not target.is_hold:
+        raise no.NotAHold(id=text)
+    if target.state != "pending":
+        raise no.HoldEnded(id=text, state=str(target.state))
+    if target.pinned_at is not None:
+        raise no.HoldPinned(id=text)
+    if target.expires_at is not None and target.expires_at <= batch.at:
+        raise no.HoldExpired(id=text, expires_at=clock.text(target.expires_at))
+
+
+def _capture(batch: Batch, leg: Leg, hold: Target, *, undo: _Undo) -> Move:
+    debit, credit = batch.by_id[hold.debit], batch.by_id[hold.credit]
+    amount = hold.remaining if leg.amount is None else minor_units(leg.amount, debit.exponent)
+    if amount <= 0:
+        raise no.AmountNotPositive(amount=leg.amount or "0")
+    if amount > hold.remaining:
+        left = decimal_text(hold.remaining, debit.exponent)
+        raise no.AboveHold(id=leg.capture or "", remaining=left, asset=debit.asset, amount=leg.amount or "")
+    released = hold.remaining if leg.final else amount
+    _move(batch, debit, credit, undo=undo, posted=amount, pending=-released)
+    hold.remaining -= released
+    hold.captured += amount
+    if hold.remaining == 0:
+        hold.state = "posted"
+    return _made(TransferKind.CAPTURE, debit, credit, amount=amount, target=hold.id, released=released)
+
+
+def _release(batch: Batch, leg: Leg, hold: Target, *, undo: _Undo, position: int) -> Move:
+    if leg.amount is not None or leg.final:
+        raise no.MalformedLeg(position=str(position), problem="a release frees all that is left, without an amount")
+    debit, credit = batch.by_id[hold.debit], batch.by_id[hold.credit]
+    amount = hold.remaining
+    _free(batch, debit, credit, undo=undo, amount=amount)
+    hold.remaining = 0
+    hold.state = "posted" if hold.captured else "voided"
+    return _made(TransferKind.RELEASE, debit, credit, amount=amount, target=hold.id)
+
+
+def expire(batch: Batch, hold: Target, *, own: UUID, command: PostTransaction) -> None:
+    """Free what is left of a hold whose time has come."""
+    debit, credit = batch.by_id[hold.debit], batch.by_id[hold.credit]
+    amount = hold.remaining
+    _free(batch, debit, credit, undo=[], amount=amount)
+    hold.remaining, hold.state = 0, "expired"
+    batch.changed[hold.id] = hold
+    move = _made(TransferKind.EXPIRY, debit, credit, amount=amount, target=hold.id)
+    move.id = move.transaction = own
+    move.command = command
+    move.after = (*debit.counters, *credit.counters)
+    batch.moves.append(move)
+
+
+def _reversal(batch: Batch, leg: Leg, original: Target, *, undo: _Undo) -> Move:
+    if original.kind not in {TransferKind.POSTED, TransferKind.CAPTURE}:
+        kind = TransferKind(original.kind).name.lower()
+        raise no.NotReversible(id=leg.reverse or "", kind=kind)
+    debit, credit = batch.by_id[original.credit], batch.by_id[original.debit]
+    remaining = original.amount - original.reversed
+    amount = remaining if leg.amount is None else minor_units(leg.amount, debit.exponent)
+    if amount > remaining or remaining == 0:
+        left, wanted = decimal_text(remaining, debit.exponent), decimal_text(amount, debit.exponent)
+        raise no.AboveOriginal(id=leg.reverse or "", remaining=left, asset=debit.asset, amount=wanted)
+    if amount <= 0:
+        raise no.AmountNotPositive(amount=leg.amount or "0")
+    _move(batch, debit, credit, undo=undo, posted=amount, pending=0)
+    original.reversed += amount
+    return _made(TransferKind.REVERSAL, debit, credit, amount=amount, target=original.id)
+
+
+def _made(
+    kind: TransferKind, debit: Standing, credit: Standing, *, amount: int,
+    target: UUID | None = None, released: int | None = None, expires_at: datetime | None = None,
+) -> Move:  # fmt: skip
+    return Move(_NONE, _NONE, 0, kind, debit, credit, amount, target, released, expires_at, _ZERO, _NO_COMMAND)
+
+
+def _move(batch: Batch, debit: Standing, credit: Standing, *, undo: _Undo, posted: int, pending: int) -> None:
+    batch.touched[debit.id] = debit
+    batch.touched[credit.id] = credit
+    if debit.state != "open" or credit.state != "open":
+        raise _shut(debit if debit.state != "open" else credit)
+    undo.append((debit, debit.counters))
+    undo.append((credit, credit.counters))
+    debit.debits_posted += posted
+    debit.debits_pending += pending
+    credit.credits_posted += posted
+    credit.credits_pending += pending
+    if debit.debits_posted + debit.debits_pending >= DIGITS_MAX:
+        raise no.CounterOverflow(account=debit.code)
+    if credit.credits_posted + credit.credits_pending >= DIGITS_MAX:
+        raise no.CounterOverflow(account=credit.code)
+    if pending < 0:
+        return  # a capture takes what the hold has reserved: the limits were kept when it was made
+    if debit.limited:
+        _limits(debit, added=posted + pending, up=not debit.credit_normal)
+    if credit.limited:
+        _limits(credit, added=posted + pending, up=credit.credit_normal)
+
+
+def _free(batch: Batch, debit: Standing, credit: Standing, *, undo: _Undo, amount: int) -> None:
+    batch.touched[debit.id] = debit
+    batch.touched[credit.id] = credit
+    undo.append((debit, debit.counters))
+    undo.append((credit, credit.counters))
+    debit.debits_pending -= amount
+    credit.credits_pending -= amount
+
+
+def _shut(standing: Standing) -> Refusal:
+    if standing.state == "closed":
+        return no.AccountClosed(account=standing.code)
+    return no.AccountFrozen(account=standing.code)
+
+
+def _limits(standing: Standing, *, added: int, up: bool) -> None:
+    if up:
+        if standing.ceiling is not None and standing.expected > standing.ceiling:
+            room = decimal_text(standing.ceiling - standing.expected + added, standing.exponent)
+            amount = decimal_text(added, standing.exponent)
+            raise no.AboveCeiling(account=standing.code, room=room, asset=standing.asset, amount=amount)
+    elif standing.floor is not None and standing.available < standing.floor:
+        available = decimal_text(standing.available + added - standing.floor, standing.exponent)
+        amount = decimal_text(added, standing.exponent)
+        raise no.InsufficientFunds(account=standing.code, available=available, asset=standing.asset, amount=amount)
+
+
+_NONE = UUID(int=0)
+_ZERO = (0, 0, 0, 0, 0, 0, 0, 0)
+_NO_COMMAND = PostTransaction(transfers=[])
