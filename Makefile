@@ -63,12 +63,15 @@ help: ## this list
 
 # The environment. pip knows the settings of this machine, so it fetches uv; uv is faster, so it fetches the rest; where uv
 # cannot reach what pip reaches, pip does it. Every file is held against its hash in the lock, uv and the build tool too.
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
+
 $(READY): pyproject.toml requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Clearhouse needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Clearhouse needs Python 3.11 or newer: make PYTHON=python3.11")'
+	@echo "Making the environment in $(VENV) from requirements.lock …" >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@awk '/^[a-z]/ { wanted = /^uv==/ } wanted' requirements.lock > $(VENV)/uv.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock \
-	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
+	@$(PIP) --require-hashes -r $(VENV)/uv.lock
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock \
+	  || { echo "uv could not; pip fetches instead …" >&2; $(PIP) --require-hashes -r requirements.lock; }
+	@$(PIP) --no-build-isolation --no-index --editable .
 	@touch $@
