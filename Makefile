@@ -45,7 +45,7 @@ docs: $(READY) ## check that pages, links and examples agree with the code
 	$(BIN)/pytest -q tests/test_docs.py $(ARGS)
 
 soak: $(READY) ## the fault and load tests at full count; takes a while
-	CLEARHOUSE_SOAK=1 $(BIN)/pytest --timeout 3600 $(ARGS) $(SOAKING)
+	$(if $(SOAKING),CLEARHOUSE_SOAK=1 $(BIN)/pytest --timeout 3600 $(ARGS) $(SOAKING),@echo 'No test is marked soak yet.')
 
 lock: $(READY) ## choose newest allowed versions again and write requirements.lock
 	{ echo '# Every package of the environment, pinned and hashed, for all platforms. Made by `make lock` from pyproject.toml.'; \
