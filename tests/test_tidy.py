@@ -15,7 +15,7 @@ LINES_OF_A_FUNCTION_MAX = 70
 WORDS_OF_A_FILE_MAX = 2
 WORDS_OF_A_TEST_MIN = 3
 
-BANNED = re.compile("(util|helper|common|base|manager|service|repositor(y|ie)|handler|impl|data|info|misc)s?")
+BANNED = re.compile("(util|helper|common|base|manager|service|repository|handler|impl|data|info|misc)s?|repositories")
 UNFINISHED = re.compile("|".join(word + r"\b" for word in ("TO" + "DO", "FIX" + "ME", "XX" + "X")))
 SILENCED = re.compile(r"#\s*(noqa|type:\s*ignore|pyright:\s*ignore|pragma:)(?P<rest>.*)")
 SILENCED_WITH_REASON = re.compile(r"(:\s*[A-Z0-9, ]+?|\[[\w, -]+\]|\s*no (cover|branch))\s*(-|—|#|:)\s+\w+")
