@@ -262,7 +262,7 @@ async def change_accounts(
     rows = await tx.rows(sql["lock_accounts_whole"], _row, book=tx.book, ids=sorted(set(wanted.values())))
     there = {row["id"]: row for row in rows}
     memory = recent(tx.database, tx.book)
-    tx.if_rolled_back(lambda: memory.forget(there))
+    tx.if_rolled_back(lambda: memory.forget(str(each) for each in there))
     answers: list[Account | Refusal] = []
     for each in asked:
         row = there.get(wanted[each.id])
@@ -278,7 +278,7 @@ async def change_accounts(
         new = {name: changed[name] for name in ("state", "floor", "ceiling", "metadata")}
         await tx.do(sql["change_account"], book=tx.book, id=row["id"], **new)
         answers.append(account(**changed))
-    memory.forget(there)
+    memory.forget(str(each) for each in there)
     return answers
 
 

@@ -7,6 +7,7 @@ decided on what the ones before it left; a refused one is undone to the letter.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from clearhouse import clock, ids
@@ -20,8 +21,7 @@ from clearhouse.money import decimal_text, minor_units
 from clearhouse.refusals import Refusal
 
 
-@dataclass(slots=True)
-class Move:
+class Move(NamedTuple):
     """A transfer decided on, with the counters of both accounts right after it."""
 
     id: UUID
@@ -34,29 +34,42 @@ class Move:
     target: UUID | None
     released: int | None
     expires_at: datetime | None
-    after: tuple[int, int, int, int, int, int, int, int]
+    after: tuple[int, ...]
     command: PostTransaction
+
+
+class Effect(NamedTuple):
+    """What a leg does, before it has an id."""
+
+    kind: TransferKind
+    debit: Standing
+    credit: Standing
+    amount: int
+    target: UUID | None = None
+    released: int | None = None
+    expires_at: datetime | None = None
 
 
 @dataclass(slots=True)
 class Batch:
     """What a batch is decided on, and what has been decided so far."""
 
-    names: Mapping[tuple[str, str], Standing]
-    by_id: Mapping[UUID, Standing]
+    names: Mapping[str, Mapping[str, Standing]]
+    by_id: Mapping[str, Standing]
     sealed_to: date
     at: datetime
     targets: dict[UUID, Target] = field(default_factory=dict[UUID, Target])
     stored: Mapping[UUID, Sequence[Existing]] = field(default_factory=dict[UUID, Sequence[Existing]])
-    taken: frozenset[UUID] = frozenset()
+    taken: frozenset[int] = frozenset()
+    aimed: bool = False
     moves: list[Move] = field(default_factory=list[Move])
-    touched: dict[UUID, Standing] = field(default_factory=dict[UUID, Standing])
-    made: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
-    accepted: dict[UUID, PostTransaction] = field(default_factory=dict[UUID, PostTransaction])
+    touched: dict[str, Standing] = field(default_factory=dict[str, Standing])
+    made: set[int] = field(default_factory=set[int])
+    accepted: dict[int, PostTransaction] = field(default_factory=dict[int, PostTransaction])
     changed: dict[UUID, Target] = field(default_factory=dict[UUID, Target])
-    targets_wanted: bool = False
 
 
+_NOBODY: Mapping[str, Standing] = {}
 _Undo = list[tuple[Standing, tuple[int, int, int, int]]]
 _Marks = list[tuple[Target, tuple[str | None, int, int, int]]]
 
@@ -69,11 +82,10 @@ def decide(batch: Batch, asked: Sequence[Asked[PostTransaction]]) -> list[Posted
     """Decide each transaction in turn: None where it is accepted, with its moves in `batch.moves`."""
     verdicts: list[Posted | Refusal | Repeat | None] = []
     for each in asked:
-        stored = batch.stored.get(each.id)
-        if stored is not None:
-            verdicts.append(compare(each, stored, batch.names))
-        elif each.id in batch.accepted:
-            verdicts.append(_repeated(each, batch.accepted[each.id]))
+        if batch.stored and each.id in batch.stored:
+            verdicts.append(compare(each, batch.stored[each.id], batch.names))
+        elif each.id.int in batch.accepted:
+            verdicts.append(_repeated(each, batch.accepted[each.id.int]))
         else:
             verdicts.append(_transaction(batch, each))
     return verdicts
@@ -97,7 +109,7 @@ def _transaction(batch: Batch, asked: Asked[PostTransaction]) -> Refusal | None:
     except Refusal as refusal:
         _undo(batch, undo, marks, start=start)
         return refusal
-    batch.accepted[asked.id] = asked.command
+    batch.accepted[asked.id.int] = asked.command
     return None
 
 
@@ -114,48 +126,44 @@ def _undo(batch: Batch, undo: _Undo, marks: _Marks, *, start: int) -> None:
     for move in batch.moves[start:]:
         batch.targets.pop(move.id, None)
         batch.changed.pop(move.id, None)
-        del batch.made[move.id]
+        batch.made.discard(move.id.int)
     del batch.moves[start:]
 
 
-def _leg(
-    batch: Batch, asked: Asked[PostTransaction], leg: Leg, *, position: int, undo: _Undo, marks: _Marks
-) -> None:
+def _leg(batch: Batch, asked: Asked[PostTransaction], leg: Leg, *, position: int, undo: _Undo, marks: _Marks) -> None:
     own = asked.id if position == 0 else own_id(asked, leg, position)
-    if own in batch.made or own in batch.taken:
+    if own.int in batch.made or own.int in batch.taken:
         raise no.TransferIdTaken(id=ids.text("trf", own))
-    if leg.debit is not None and leg.credit is not None and leg.capture is leg.release is leg.reverse is None:
-        move = _movement(batch, leg, position=position, undo=undo)
+    if leg.debit is not None and leg.capture is leg.release is leg.reverse is None:
+        effect = _movement(batch, leg, position=position, undo=undo)
     else:
-        move = _aimed(batch, leg, position=position, undo=undo, marks=marks)
-    debit, credit = move.debit, move.credit
-    move.id, move.transaction, move.position, move.command = own, asked.id, position, asked.command
-    move.after = (*debit.counters, *credit.counters)
-    batch.made[own] = asked.id
-    batch.moves.append(move)
-    if move.kind == TransferKind.HOLD:
-        hold = Target(
-            own, int(move.kind), debit.id, credit.id, move.amount, state="pending", remaining=move.amount,
-            expires_at=move.expires_at,
-        )  # fmt: skip
+        effect = _aimed(batch, leg, position=position, undo=undo, marks=marks)
+    kind, debit, credit, amount, target, released, expires_at = effect
+    after = (
+        debit.debits_posted, debit.credits_posted, debit.debits_pending, debit.credits_pending,
+        credit.debits_posted, credit.credits_posted, credit.debits_pending, credit.credits_pending,
+    )  # fmt: skip
+    batch.made.add(own.int)
+    batch.moves.append(
+        Move(own, asked.id, position, kind, debit, credit, amount, target, released, expires_at, after, asked.command)
+    )
+    if kind is TransferKind.HOLD:
+        hold = Target(own, int(kind), debit.id, credit.id, amount, "pending", amount, expires_at=expires_at)
         batch.targets[own] = batch.changed[own] = hold
-    elif batch.targets_wanted:
-        batch.targets[own] = Target(own, int(move.kind), debit.id, credit.id, move.amount)
+    elif batch.aimed:
+        batch.targets[own] = Target(own, int(kind), debit.id, credit.id, amount)
 
 
-def _movement(batch: Batch, leg: Leg, *, position: int, undo: _Undo) -> Move:
-    if leg.amount is None or leg.currency is None or leg.final:
-        raise no.MalformedLeg(position=str(position), problem="an amount and a currency are needed, and final is not")
+def _movement(batch: Batch, leg: Leg, *, position: int, undo: _Undo) -> Effect:
+    if leg.credit is None or leg.amount is None or leg.currency is None or leg.final:
+        raise no.MalformedLeg(position=str(position), problem="a credit account, an amount and a currency are needed")
     if leg.expires_at is not None and not leg.pending:
         raise no.MalformedLeg(position=str(position), problem="only a pending transfer expires")
-    debit = batch.names.get((leg.debit or "", leg.currency))
-    credit = batch.names.get((leg.credit or "", leg.currency))
+    called = batch.names.get(leg.currency, _NOBODY)
+    debit, credit = called.get(leg.debit or ""), called.get(leg.credit or "")
     if debit is None or credit is None:
         account = (leg.credit if debit is not None else leg.debit) or ""
         raise no.AccountUnknown(account=account, currency=leg.currency)
-    if debit.asset != leg.currency or credit.asset != leg.currency:
-        other = debit if debit.asset != leg.currency else credit
-        raise no.AssetMismatch(account=other.code, asset=other.asset, currency=leg.currency)
     if debit is credit:
         raise no.SameAccount(account=debit.code)
     amount = minor_units(leg.amount, debit.exponent)
@@ -165,19 +173,18 @@ def _movement(batch: Batch, leg: Leg, *, position: int, undo: _Undo) -> Move:
         raise no.ExpiryInThePast(expires_at=clock.text(leg.expires_at))
     kind = TransferKind.HOLD if leg.pending else TransferKind.POSTED
     _move(batch, debit, credit, undo=undo, posted=0 if leg.pending else amount, pending=amount if leg.pending else 0)
-    return _made(kind, debit, credit, amount=amount, expires_at=leg.expires_at)
+    return Effect(kind, debit, credit, amount, expires_at=leg.expires_at)
 
 
-def _aimed(batch: Batch, leg: Leg, *, position: int, undo: _Undo, marks: _Marks) -> Move:
+def _aimed(batch: Batch, leg: Leg, *, position: int, undo: _Undo, marks: _Marks) -> Effect:
     aims = [each for each in (leg.capture, leg.release, leg.reverse) if each is not None]
     if len(aims) != 1 or leg.debit is not None or leg.credit is not None or leg.pending or leg.expires_at is not None:
         raise no.MalformedLeg(position=str(position), problem="exactly one of these is needed, with its own fields")
     target = batch.targets.get(ids.parse("trf", aims[0]))
     if target is None:
         raise no.TransferUnknown(id=aims[0])
-    debit, credit = batch.by_id[target.debit], batch.by_id[target.credit]
-    if leg.currency is not None and leg.currency != debit.asset:
-        raise no.AssetMismatch(account=debit.code, asset=debit.asset, currency=leg.currency)
+    if leg.currency is not None and leg.currency != batch.by_id[target.debit].asset:
+        raise no.AssetMismatch(id=aims[0], asset=batch.by_id[target.debit].asset, currency=leg.currency)
     marks.append((target, target.mark()))
     batch.changed[target.id] = target
     if leg.reverse is not None:
@@ -199,7 +206,7 @@ def _require_pending(target: Target, text: str) -> None:
         raise no.HoldExpired(id=text, expires_at=clock.text(target.expires_at))
 
 
-def _capture(batch: Batch, leg: Leg, hold: Target, *, undo: _Undo) -> Move:
+def _capture(batch: Batch, leg: Leg, hold: Target, *, undo: _Undo) -> Effect:
     debit, credit = batch.by_id[hold.debit], batch.by_id[hold.credit]
     amount = hold.remaining if leg.amount is None else minor_units(leg.amount, debit.exponent)
     if amount <= 0:
@@ -213,10 +220,10 @@ def _capture(batch: Batch, leg: Leg, hold: Target, *, undo: _Undo) -> Move:
     hold.captured += amount
     if hold.remaining == 0:
         hold.state = "posted"
-    return _made(TransferKind.CAPTURE, debit, credit, amount=amount, target=hold.id, released=released)
+    return Effect(TransferKind.CAPTURE, debit, credit, amount, hold.id, released)
 
 
-def _release(batch: Batch, leg: Leg, hold: Target, *, undo: _Undo, position: int) -> Move:
+def _release(batch: Batch, leg: Leg, hold: Target, *, undo: _Undo, position: int) -> Effect:
     if leg.amount is not None or leg.final:
         raise no.MalformedLeg(position=str(position), problem="a release frees all that is left, without an amount")
     debit, credit = batch.by_id[hold.debit], batch.by_id[hold.credit]
@@ -224,24 +231,23 @@ def _release(batch: Batch, leg: Leg, hold: Target, *, undo: _Undo, position: int
     _free(batch, debit, credit, undo=undo, amount=amount)
     hold.remaining = 0
     hold.state = "posted" if hold.captured else "voided"
-    return _made(TransferKind.RELEASE, debit, credit, amount=amount, target=hold.id)
+    return Effect(TransferKind.RELEASE, debit, credit, amount, hold.id)
 
 
-def expire(batch: Batch, hold: Target, *, own: UUID, command: PostTransaction) -> None:
+def expire(batch: Batch, hold: Target, *, own: UUID) -> None:
     """Free what is left of a hold whose time has come."""
     debit, credit = batch.by_id[hold.debit], batch.by_id[hold.credit]
     amount = hold.remaining
     _free(batch, debit, credit, undo=[], amount=amount)
     hold.remaining, hold.state = 0, "expired"
     batch.changed[hold.id] = hold
-    move = _made(TransferKind.EXPIRY, debit, credit, amount=amount, target=hold.id)
-    move.id = move.transaction = own
-    move.command = command
-    move.after = (*debit.counters, *credit.counters)
-    batch.moves.append(move)
+    after = (*debit.counters, *credit.counters)
+    batch.moves.append(
+        Move(own, own, 0, TransferKind.EXPIRY, debit, credit, amount, hold.id, None, None, after, _EXPIRY)
+    )
 
 
-def _reversal(batch: Batch, leg: Leg, original: Target, *, undo: _Undo) -> Move:
+def _reversal(batch: Batch, leg: Leg, original: Target, *, undo: _Undo) -> Effect:
     if original.kind not in {TransferKind.POSTED, TransferKind.CAPTURE}:
         kind = TransferKind(original.kind).name.lower()
         raise no.NotReversible(id=leg.reverse or "", kind=kind)
@@ -255,14 +261,7 @@ def _reversal(batch: Batch, leg: Leg, original: Target, *, undo: _Undo) -> Move:
         raise no.AmountNotPositive(amount=leg.amount or "0")
     _move(batch, debit, credit, undo=undo, posted=amount, pending=0)
     original.reversed += amount
-    return _made(TransferKind.REVERSAL, debit, credit, amount=amount, target=original.id)
-
-
-def _made(
-    kind: TransferKind, debit: Standing, credit: Standing, *, amount: int,
-    target: UUID | None = None, released: int | None = None, expires_at: datetime | None = None,
-) -> Move:  # fmt: skip
-    return Move(_NONE, _NONE, 0, kind, debit, credit, amount, target, released, expires_at, _ZERO, _NO_COMMAND)
+    return Effect(TransferKind.REVERSAL, debit, credit, amount, original.id)
 
 
 def _move(batch: Batch, debit: Standing, credit: Standing, *, undo: _Undo, posted: int, pending: int) -> None:
@@ -315,6 +314,4 @@ def _limits(standing: Standing, *, added: int, up: bool) -> None:
         raise no.InsufficientFunds(account=standing.code, available=available, asset=standing.asset, amount=amount)
 
 
-_NONE = UUID(int=0)
-_ZERO = (0, 0, 0, 0, 0, 0, 0, 0)
-_NO_COMMAND = PostTransaction(transfers=[])
+_EXPIRY = PostTransaction(transfers=[])

@@ -28,8 +28,8 @@ class Existing:
     transaction: UUID
     position: int
     kind: int
-    debit: UUID
-    credit: UUID
+    debit: str
+    credit: str
     amount: int
     target: UUID | None
     released: int | None
@@ -41,7 +41,7 @@ class Existing:
     metadata: str | None
 
 
-Names = Mapping[tuple[str, str], Standing]
+Names = Mapping[str, Mapping[str, Standing]]
 
 
 def own_ids(asked: Asked[PostTransaction]) -> list[UUID]:
@@ -111,7 +111,7 @@ def _differing_leg(leg: Leg, old: Existing, names: Names) -> str:
             "final": leg.final or old.released in {None, old.amount},
         }
         return next((name for name, equal in same.items() if not equal), "")
-    debit, credit = (names.get((each or "", leg.currency or "")) for each in (leg.debit, leg.credit))
+    debit, credit = (names.get(leg.currency or "", {}).get(each or "") for each in (leg.debit, leg.credit))
     same = {
         "debit": debit is not None and debit.id == old.debit,
         "credit": credit is not None and credit.id == old.credit,

@@ -5,10 +5,12 @@ database compares versions; if somebody came between, the next try (`tx.careful`
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
+
+import msgspec
 
 from clearhouse import ids
 from clearhouse.asking import Asked
@@ -17,14 +19,15 @@ from clearhouse.kernel.db.statements import Statements
 from clearhouse.kernel.ledger.deciding import Batch, Repeat, decide, expire
 from clearhouse.kernel.ledger.codes import is_asset, is_code
 from clearhouse.kernel.ledger.existing import Existing, existing
-from clearhouse.kernel.ledger.recent import Name, Recent, recent
+from clearhouse.kernel.ledger.recent import Recent, recent
 from clearhouse.kernel.ledger.standing import Standing
 from clearhouse.kernel.ledger.targets import Target
-from clearhouse.kernel.ledger.transfers import Leg, Posted, PostTransaction
+from clearhouse.kernel.ledger.transfers import Posted, PostTransaction
 from clearhouse.kernel.ledger.writing import Stamp, write
 from clearhouse.refusals import Refusal
 
 _sql = Statements.of("clearhouse.kernel.ledger", "posting.sql")
+_NOBODY: Mapping[str, Standing] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,7 @@ async def expire_holds(tx: Tx, at: datetime, *, most: int = 1_000) -> list[UUID]
         return []
     batch = await _for_targets(tx, [each.id for each in due], at)
     for each in due:
-        own = ids.derived("expiry", str(each.id))
-        expire(batch, batch.targets[each.id], own=own, command=PostTransaction(transfers=[]))
+        expire(batch, batch.targets[each.id], own=ids.derived("expiry", str(each.id)))
     await _settled(tx, batch)
     return [each.id for each in due]
 
@@ -74,45 +76,37 @@ def _answers(
     batch: Batch,
     stamp: Stamp | None,
 ) -> list[Posted | Refusal]:
-    posted: dict[UUID, Posted] = {}
-    if stamp is not None:
-        transfers: defaultdict[UUID, list[str]] = defaultdict(list)
-        for move in batch.moves:
-            transfers[move.transaction].append(ids.text("trf", move.id))
-        for each in asked:
-            if each.id in batch.accepted and each.id not in posted:
-                effective = each.command.effective or stamp.day
-                text = ids.text("trx", each.id)
-                posted[each.id] = Posted(text, transfers[each.id], stamp.booked_at, effective)
+    posted: dict[int, Posted] = {}
+    moves = iter(batch.moves)
     answers: list[Posted | Refusal] = []
     for each, verdict in zip(asked, verdicts, strict=True):
-        if verdict is None:
-            answers.append(posted[each.id])
-        elif isinstance(verdict, Repeat):
-            first = posted[each.id]
-            answers.append(Posted(first.id, first.transfers, first.booked, first.effective, exists=True))
-        else:
+        if verdict is None and stamp is not None:
+            command = each.command
+            transfers = [ids.text("trf", next(moves).id) for _ in command.transfers]
+            effective = command.effective or stamp.day
+            answer = Posted(ids.text("trx", each.id), transfers, stamp.booked_at, effective)
+            posted[each.id.int] = answer
+            answers.append(answer)
+        elif isinstance(verdict, Posted | Refusal):
             answers.append(verdict)
+        else:
+            answers.append(msgspec.structs.replace(posted[each.id.int], exists=True))
     return answers
 
 
 async def _loaded(tx: Tx, asked: Sequence[Asked[PostTransaction]], at: datetime) -> Batch:
     memory = recent(tx.database, tx.book)
+    memory.make_room()
     rows = await existing(tx, asked) if tx.careful else []
-    names, aims = _mentioned(asked)
+    aims = _aims(asked)
     targets = await _targets(tx, aims) if aims else {}
     sides = {side for each in targets.values() for side in (each.debit, each.credit)}
+    await _resolve(tx, memory, asked, sides)
     if tx.careful:
-        found = await _resolve(tx, memory, names)
-        await _lock(tx, memory, sides | {standing.id for standing in found.values()})
         memory.sealed_to = await _sealed_to(tx)
-    found = await _resolve(tx, memory, names)
-    by_id = await _resolve_ids(tx, memory, sides - {standing.id for standing in found.values()})
-    by_id.update((standing.id, standing) for standing in found.values())
-    # one object an account, whatever was forgotten and read again while we waited: its version decides if it is right
-    known = {name: by_id[standing.id] for name, standing in found.items()}
-    batch = Batch(names=known, by_id=by_id, sealed_to=memory.sealed_to, at=at, targets=targets)
-    batch.targets_wanted = bool(aims)
+        await _lock(tx, memory, sides | _accounts(memory, asked))
+    # from here to the decision nobody else of this process gets a turn: what was learnt is still there
+    batch = Batch(memory.names, memory.by_id, memory.sealed_to, at, targets, aimed=bool(aims))
     batch.stored, batch.taken = _stored(rows, asked)
     return batch
 
@@ -120,11 +114,9 @@ async def _loaded(tx: Tx, asked: Sequence[Asked[PostTransaction]], at: datetime)
 async def _for_targets(tx: Tx, wanted: Sequence[UUID], at: datetime) -> Batch:
     memory = recent(tx.database, tx.book)
     targets = await _targets(tx, wanted)
-    sides = {side for each in targets.values() for side in (each.debit, each.credit)}
-    await _lock(tx, memory, sides)
     memory.sealed_to = await _sealed_to(tx)
-    by_id = await _resolve_ids(tx, memory, sides)
-    return Batch(names={}, by_id=by_id, sealed_to=memory.sealed_to, at=at, targets=targets)
+    await _lock(tx, memory, {side for each in targets.values() for side in (each.debit, each.credit)})
+    return Batch(memory.names, memory.by_id, memory.sealed_to, at, targets)
 
 
 async def _sealed_to(tx: Tx) -> date:
@@ -132,29 +124,21 @@ async def _sealed_to(tx: Tx) -> date:
     return date.min if row is None else row.day
 
 
-def _mentioned(asked: Sequence[Asked[PostTransaction]]) -> tuple[set[Name], list[UUID]]:
-    """Return the accounts that legs name, and the earlier transfers that they aim at."""
-    names: set[Name] = set()
+def _aims(asked: Sequence[Asked[PostTransaction]]) -> list[UUID]:
+    """Return the earlier transfers that legs aim at; a malformed id is refused when its leg is decided."""
     aims: set[UUID] = set()
     for each in asked:
         for leg in each.command.transfers:
-            currency = leg.currency or ""
-            if leg.debit is not None:
-                names.add((leg.debit, currency))
-            if leg.credit is not None:
-                names.add((leg.credit, currency))
             if leg.debit is None:
-                aims.update(_aims(leg))
-    return names, sorted(aims)
+                aims.update(_readable("trf", text) for text in (leg.capture, leg.release, leg.reverse) if text)
+    return sorted(aims)
 
 
-def _aims(leg: Leg) -> Iterable[UUID]:
-    for text in (leg.capture, leg.release, leg.reverse):
-        if text is not None:
-            try:
-                yield ids.parse("trf", text)
-            except Refusal:
-                continue  # refused by name when its leg is decided
+def _readable(prefix: str, text: str) -> UUID:
+    try:
+        return ids.parse(prefix, text)
+    except Refusal:
+        return UUID(int=0)  # nothing has it
 
 
 async def _targets(tx: Tx, wanted: Sequence[UUID]) -> dict[UUID, Target]:
@@ -165,65 +149,73 @@ async def _targets(tx: Tx, wanted: Sequence[UUID]) -> dict[UUID, Target]:
     return {each.id: each for each in await tx.rows(_sql["targets"], Target, book=tx.book, ids=chosen)}
 
 
-async def _resolve(tx: Tx, memory: Recent, names: Iterable[Name]) -> dict[Name, Standing]:
-    """Return the accounts that names lead to; those that the process does not remember are read."""
-    found: dict[Name, Standing] = {}
-    codes: list[Name] = []
-    by_id: defaultdict[UUID, list[Name]] = defaultdict(list)
-    for name in names:
-        standing = memory.named(name)
-        if standing is not None:
-            found[name] = standing
-        elif name[0].startswith("acc_"):
-            by_id[_account_id(name[0])].append(name)
-        elif is_code(name[0]) and is_asset(name[1]):
-            codes.append(name)
+def _missing(memory: Recent, asked: Sequence[Asked[PostTransaction]]) -> set[tuple[str, str]]:
+    missing: set[tuple[str, str]] = set()
+    for each in asked:
+        for leg in each.command.transfers:
+            if leg.debit is not None and leg.credit is not None and leg.currency is not None:
+                called = memory.names[leg.currency] if leg.currency in memory.names else _NOBODY
+                if leg.debit not in called:
+                    missing.add((leg.debit, leg.currency))
+                if leg.credit not in called:
+                    missing.add((leg.credit, leg.currency))
+    return missing
+
+
+async def _resolve(tx: Tx, memory: Recent, asked: Sequence[Asked[PostTransaction]], sides: set[str]) -> None:
+    """Learn every account that is meant and not remembered; again, if some were forgotten while we read."""
+    unknown: set[tuple[str, str]] = set()
+    while True:
+        missing = _missing(memory, asked) - unknown
+        others = [each for each in sides if each not in memory.by_id]
+        if not missing and not others:
+            return
+        unknown |= await _read(tx, memory, missing, others)
+
+
+async def _read(
+    tx: Tx, memory: Recent, names: set[tuple[str, str]], others: Sequence[str]
+) -> set[tuple[str, str]]:
+    """Read accounts by name and by id; return the names that lead nowhere."""
+    codes = [(name, asset) for name, asset in names if is_code(name) and is_asset(asset)]
+    wanted = [str(_readable("acc", name)) for name, _ in names if name.startswith("acc_")]
+    rows: list[Standing] = []
     if codes:
         texts, assets = [code for code, _ in codes], [asset for _, asset in codes]
-        for row in await tx.rows(_sql["accounts_by_name"], Standing, book=tx.book, codes=texts, assets=assets):
-            found[row.code, row.asset] = memory.learn(row, (row.code, row.asset))
-    if by_id:
-        for row in await tx.rows(_sql["accounts_by_id"], Standing, book=tx.book, ids=list(by_id)):
-            standing = memory.learn(row, *by_id[row.id])
-            found.update((name, standing) for name in by_id[row.id])
+        rows += await tx.rows(_sql["accounts_by_name"], Standing, book=tx.book, codes=texts, assets=assets)
+    if wanted or others:
+        rows += await tx.rows(_sql["accounts_by_id"], Standing, book=tx.book, ids=[*wanted, *others])
+    learnt = [memory.learn(row) for row in rows]
+    return names - {(each.code, each.asset) for each in learnt} - {(each.name, each.asset) for each in learnt}
+
+
+def _accounts(memory: Recent, asked: Sequence[Asked[PostTransaction]]) -> set[str]:
+    found: set[str] = set()
+    for each in asked:
+        for leg in each.command.transfers:
+            called = memory.names.get(leg.currency or "", _NOBODY)
+            found.update(called[name].id for name in (leg.debit, leg.credit) if name in called)
     return found
 
 
-def _account_id(text: str) -> UUID:
-    try:
-        return ids.parse("acc", text)
-    except Refusal:
-        return UUID(int=0)  # no account has it: refused as unknown
-
-
-async def _resolve_ids(tx: Tx, memory: Recent, wanted: Iterable[UUID]) -> dict[UUID, Standing]:
-    found = {each: standing for each in wanted if (standing := memory.by_id.get(each)) is not None}
-    missing = [each for each in wanted if each not in found]
-    if missing:
-        for row in await tx.rows(_sql["accounts_by_id"], Standing, book=tx.book, ids=missing):
-            found[row.id] = memory.learn(row)
-    return found
-
-
-async def _lock(tx: Tx, memory: Recent, wanted: Iterable[UUID]) -> None:
+async def _lock(tx: Tx, memory: Recent, wanted: Iterable[str]) -> None:
     """Lock accounts in id order and replace what is remembered of them by what is true."""
     chosen = sorted(wanted)
     if not chosen:
         return
-    for row in await tx.rows(_sql["lock_accounts"], Standing, book=tx.book, ids=chosen):
-        memory.by_id[row.id] = row
-        memory.learn(row, (row.code, row.asset), (ids.text("acc", row.id), row.asset))
     tx.if_rolled_back(lambda: memory.forget(chosen))
+    for row in await tx.rows(_sql["lock_accounts"], Standing, book=tx.book, ids=chosen):
+        memory.replace(row)
 
 
 def _stored(
     rows: Sequence[Existing], asked: Sequence[Asked[PostTransaction]]
-) -> tuple[dict[UUID, list[Existing]], frozenset[UUID]]:
+) -> tuple[dict[UUID, list[Existing]], frozenset[int]]:
     by_transaction: defaultdict[UUID, list[Existing]] = defaultdict(list)
     for row in rows:
         by_transaction[row.transaction].append(row)
     wanted = {each.id for each in asked}
     stored = {each: found for each, found in by_transaction.items() if each in wanted}
-    return stored, frozenset(row.id for row in rows)
+    return stored, frozenset(row.id.int for row in rows)
 
 

@@ -1,24 +1,24 @@
 -- name: accounts_by_name
 -- The accounts that codes and assets name, with the name each was asked for by.
-SELECT a.id, a.code, a.asset, a.exponent, a.normal, a.state, a.floor, a.ceiling, a.version,
+SELECT a.id::text, a.code, a.asset, a.exponent, a.normal, a.state, a.floor, a.ceiling, a.version,
     a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending, a.booked
 FROM unnest(%(codes)s::text[], %(assets)s::text[]) AS asked (code, asset)
 JOIN ledger_account AS a ON a.book = %(book)s AND a.code = asked.code AND a.asset = asked.asset
 
 -- name: accounts_by_id
 -- The accounts of these ids, as they are committed.
-SELECT id, code, asset, exponent, normal, state, floor, ceiling, version,
+SELECT id::text, code, asset, exponent, normal, state, floor, ceiling, version,
     debits_posted, credits_posted, debits_pending, credits_pending, booked
 FROM ledger_account
 WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])
 
 -- name: lock_accounts
 -- The accounts of these ids, locked in id order until the transaction ends.
-SELECT id, code, asset, exponent, normal, state, floor, ceiling, version,
+SELECT id::text, code, asset, exponent, normal, state, floor, ceiling, version,
     debits_posted, credits_posted, debits_pending, credits_pending, booked
 FROM ledger_account
 WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])
-ORDER BY id
+ORDER BY ledger_account.id
 FOR NO KEY UPDATE
 
 -- name: lock_holds
@@ -37,7 +37,7 @@ FOR NO KEY UPDATE
 
 -- name: targets
 -- Earlier transfers with what is left of them.
-SELECT t.id, t.kind, t.debit, t.credit, t.amount, h.state, coalesce(h.remaining, 0) AS remaining,
+SELECT t.id, t.kind, t.debit::text, t.credit::text, t.amount, h.state, coalesce(h.remaining, 0) AS remaining,
     coalesce(h.captured, 0) AS captured, h.expires_at, h.pinned_at, coalesce(r.reversed, 0) AS reversed,
     coalesce(r.reversed, 0) AS stored
 FROM ledger_transfer AS t
@@ -105,12 +105,12 @@ SET debits = s.debits + excluded.debits, credits = s.credits + excluded.credits
 
 -- name: existing
 -- The transfers of these transactions, and whatever else has one of these transfer ids, leg by leg.
-SELECT id, transaction, position, kind, debit, credit, amount, target, released, expires_at, booked, effective,
+SELECT id, transaction, position, kind, debit::text, credit::text, amount, target, released, expires_at, booked, effective,
     reference, external_reference, metadata
 FROM ledger_transfer
 WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])
 UNION
-SELECT id, transaction, position, kind, debit, credit, amount, target, released, expires_at, booked, effective,
+SELECT id, transaction, position, kind, debit::text, credit::text, amount, target, released, expires_at, booked, effective,
     reference, external_reference, metadata
 FROM ledger_transfer
 WHERE book = %(book)s AND transaction = ANY(%(ids)s::uuid[]) AND id <> transaction

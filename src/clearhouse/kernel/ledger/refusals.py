@@ -50,7 +50,7 @@ class SameAccount(Refusal):
 
 
 class AssetMismatch(Refusal):
-    """Account {account} is in {asset}; the transfer is in {currency}."""
+    """Transfer {id} is in {asset}, not in {currency}."""
 
     code = "asset_mismatch"
     kind = Kind.REFUSED

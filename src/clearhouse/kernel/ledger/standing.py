@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from clearhouse import ids
+
 DIGITS_MAX = 10**38
 Normal = Literal["debit", "credit"]
 State = Literal["open", "frozen", "closed"]
@@ -18,7 +20,7 @@ State = Literal["open", "frozen", "closed"]
 class Standing:
     """One account's counters and rules as they stand after everything decided so far."""
 
-    id: UUID
+    id: str
     code: str
     asset: str
     exponent: int
@@ -32,13 +34,13 @@ class Standing:
     debits_pending: int
     credits_pending: int
     booked: datetime
-    text: str = field(init=False)
+    name: str = field(init=False)
     credit_normal: bool = field(init=False)
     limited: bool = field(init=False)
 
     def __post_init__(self) -> None:
         """Keep what the hot path would otherwise work out each time."""
-        self.text = str(self.id)
+        self.name = ids.text("acc", UUID(self.id))
         self.credit_normal = self.normal == "credit"
         self.limited = self.floor is not None or self.ceiling is not None
 

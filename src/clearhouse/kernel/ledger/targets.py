@@ -16,8 +16,8 @@ class Target:
 
     id: UUID
     kind: int
-    debit: UUID
-    credit: UUID
+    debit: str
+    credit: str
     amount: int
     state: str | None = None
     remaining: int = 0

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from uuid import UUID
 
 import msgspec
 
@@ -69,7 +68,7 @@ def array(values: Iterable[object]) -> str:
 def _accounts(touched: Sequence[Standing]) -> dict[str, str]:
     held = any(each.debits_pending or each.credits_pending for each in touched)
     return {
-        "ids": array([each.text for each in touched]),
+        "ids": array([each.id for each in touched]),
         "versions": array([each.version for each in touched]),
         "debits": array([each.debits_posted for each in touched]),
         "credits": array([each.credits_posted for each in touched]),
@@ -89,8 +88,8 @@ def _line(book: int, move: Move) -> str:
         expires = "\\N" if move.expires_at is None else move.expires_at.isoformat()
         aim = f"{target}\t{released}\t{expires}"
     return (
-        f"{book}\t{move.id}\t{move.transaction}\t{move.position}\t{int(move.kind)}\t{_BOOKED}\t{effective}\t"
-        f"{move.debit.text}\t{move.credit.text}\t{move.amount}\t{a[0]}\t{a[1]}\t{a[2]}\t{a[3]}\t{a[4]}\t{a[5]}\t{a[6]}\t{a[7]}\t"
+        f"{book}\t{move.id.int:032x}\t{move.transaction.int:032x}\t{move.position}\t{move.kind:d}\t{_BOOKED}\t{effective}\t"
+        f"{move.debit.id}\t{move.credit.id}\t{move.amount}\t{a[0]}\t{a[1]}\t{a[2]}\t{a[3]}\t{a[4]}\t{a[5]}\t{a[6]}\t{a[7]}\t"
         f"{aim}\t{_text(command.reference)}\t{_text(command.external_reference)}\t{_metadata(command.metadata)}\n"
     )
 
@@ -105,8 +104,8 @@ def _metadata(value: dict[str, str] | None) -> str:
 
 async def _holds(tx: Tx, batch: Batch) -> None:
     holds = [each for each in batch.changed.values() if each.is_hold]
-    new = [each for each in holds if each.id in batch.made]
-    old = sorted((each for each in holds if each.id not in batch.made), key=lambda each: each.id)
+    new = [each for each in holds if each.id.int in batch.made]
+    old = sorted((each for each in holds if each.id.int not in batch.made), key=lambda each: each.id)
     if new:
         expires = [each.expires_at for each in new]
         await tx.do(_sql["open_holds"], book=tx.book, **_hold_arrays(new), expires=expires)
@@ -138,7 +137,7 @@ async def _shifts(tx: Tx, moves: Sequence[Move], stamp: Stamp) -> None:
     today = stamp.booked_at.date()
     if stamp.day == today and all(move.command.effective in {None, today} for move in moves):
         return
-    sums: defaultdict[tuple[UUID, date], list[int]] = defaultdict(lambda: [0, 0])
+    sums: defaultdict[tuple[str, date], list[int]] = defaultdict(lambda: [0, 0])
     for move in moves:
         effective = move.command.effective or stamp.day
         if effective == today or move.kind not in _MOVED:
