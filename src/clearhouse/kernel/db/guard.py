@@ -20,13 +20,13 @@ SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_FOR_IMMEDIATE_MAX = 10.0
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run `grace_seconds uid gid -- program arguments…` and return its status; a uid below 0 is our own."""
+def main(arguments: Sequence[str], pipe: int = 0) -> int:
+    """Run `grace_seconds uid gid program arguments…` and return its status; a uid below 0 is our own."""
     grace_seconds, uid, gid = float(arguments[0]), int(arguments[1]), int(arguments[2])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _ignored)
     child = _spawn(arguments[3:], user=uid if uid >= 0 else None, group=gid if uid >= 0 else None)
-    threading.Thread(target=_shut_down_when_alone, args=(child, grace_seconds), daemon=True).start()
+    threading.Thread(target=_shut_down_when_alone, args=(child, grace_seconds, pipe), daemon=True).start()
     status = child.wait()
     return status if status >= 0 else 128 - status
 
@@ -47,9 +47,9 @@ def _die_with_guard() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
-def _shut_down_when_alone(child: "subprocess.Popen[bytes]", grace_seconds: float) -> None:
+def _shut_down_when_alone(child: "subprocess.Popen[bytes]", grace_seconds: float, pipe: int) -> None:
     parent = os.getppid()
-    while not select.select([0], [], [], SECONDS_BETWEEN_LOOKS)[0] and os.getppid() == parent:
+    while not select.select([pipe], [], [], SECONDS_BETWEEN_LOOKS)[0] and os.getppid() == parent:
         pass
     for number, seconds in ((signal.SIGINT, grace_seconds), (signal.SIGQUIT, SECONDS_FOR_IMMEDIATE_MAX)):
         child.send_signal(number)

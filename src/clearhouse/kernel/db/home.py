@@ -10,11 +10,13 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from clearhouse.kernel.db.owner import Owner
+from clearhouse.kernel.db.owner import Owner, open_folder
 from clearhouse.refusals import Kind, Refusal
 
 REFUGE = Path("/var/lib/clearhouse")
@@ -42,7 +44,9 @@ def claim(folder: Path) -> int:
     """Lock a data folder, made if need be, and return the descriptor that holds the lock until it is closed."""
     folder = folder.absolute()
     try:
-        folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        folder.mkdir(
+            mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True
+        )  # root's server is another user
         descriptor = os.open(folder / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise FolderNotOurs(folder=str(folder), reason=error.strerror or "it cannot be opened") from error
@@ -58,6 +62,16 @@ def claim(folder: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold the lock of a data folder for a block."""
+    descriptor = claim(folder)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +109,11 @@ class Home:
 
     def make(self) -> None:
         """Make the home itself; PostgreSQL's user may walk through it, but only what it owns there is its own."""
-        self.path.mkdir(mode=0o700 if self.owner.uid is None else 0o711, parents=True, exist_ok=True)
+        if self.owner.uid is None:
+            self.path.mkdir(mode=0o700, exist_ok=True)
+        else:
+            open_folder(self.path.parent)
+            open_folder(self.path)
 
     def password(self) -> str:
         """Return the superuser's password, made at random the first time."""

@@ -58,4 +58,11 @@ class Owner:
         return bool(found.st_mode & stat.S_IXOTH)
 
 
+def open_folder(folder: Path) -> None:
+    """Make a folder that others can walk through but not list, whatever the umask; one that is there stays as it is."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        folder.chmod(0o711)
+
+
 OURSELVES = Owner()

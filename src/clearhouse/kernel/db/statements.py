@@ -1,8 +1,8 @@
 """Named SQL: a `.sql` file is a set of statements, each with a name and a sentence that says what it does.
 
-    -- name: account_by_code
-    -- The account that a code and an asset name.
-    SELECT ...
+-- name: account_by_code
+-- The account that a code and an asset name.
+SELECT ...
 """
 
 import re

@@ -14,6 +14,7 @@ from pathlib import Path
 from clearhouse.refusals import Kind, Refusal
 
 SECONDS_BETWEEN_LOOKS = 0.02
+PROC_TELLS = Path("/proc/self/exe").exists()
 STEPS = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0))
 
 
@@ -36,6 +37,13 @@ async def stop_survivors(data: Path) -> bool:
     raise StillRunning(data=str(data), pid=str(survivors(data)[0]))
 
 
+def forget_dead(data: Path) -> None:
+    """Remove the lock file of a PostgreSQL that is gone: it would not start if its number is another process's by now."""
+    pid = postmaster_pid(data)
+    if pid is not None and not survivors(data) and (PROC_TELLS or not _alive(pid)):
+        (data / "postmaster.pid").unlink(missing_ok=True)
+
+
 def survivors(data: Path) -> list[int]:
     """Return the processes of PostgreSQL that work in a PGDATA; none where /proc does not tell."""
     return [pid for pid in _pids() if _works_in(pid, data)]
@@ -46,6 +54,14 @@ def postmaster_pid(data: Path) -> int | None:
     with suppress(OSError, ValueError, IndexError):
         return int((data / "postmaster.pid").read_text().splitlines()[0])
     return None
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)
+    return True
 
 
 def _addressed(data: Path, number: signal.Signals) -> list[int]:

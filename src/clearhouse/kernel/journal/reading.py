@@ -14,8 +14,6 @@ from clearhouse.kernel.journal.writing import digest
 from clearhouse.refusals import Kind, Refusal
 
 
-
-
 class MalformedHead(Refusal):
     """A head is a number, a colon and 64 hexadecimal digits, as `audit head` prints it."""
 

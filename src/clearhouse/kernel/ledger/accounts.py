@@ -189,9 +189,7 @@ async def add_assets(tx: Tx, asked: Sequence[Asked[AddAsset]], at: datetime) -> 
     return answers
 
 
-async def open_accounts(
-    tx: Tx, asked: Sequence[Asked[OpenAccount]], at: datetime
-) -> list[Account | Refusal]:
+async def open_accounts(tx: Tx, asked: Sequence[Asked[OpenAccount]], at: datetime) -> list[Account | Refusal]:
     """Open accounts; opening the same again gives the one that is there."""
     own = await exponents(tx)
     checked = [_checked(each, own) for each in asked]
@@ -200,9 +198,7 @@ async def open_accounts(
         return [each for each in checked if isinstance(each, Refusal)]
     columns = {plural: [row[name] for row in new.values()] for name, plural in _COLUMNS.items()}
     await tx.do(sql["open_accounts"], book=tx.book, at=at, **columns)
-    found = await tx.rows(
-        sql["accounts_of_names"], account, book=tx.book, codes=columns["codes"], assets=columns["assets"]
-    )
+    found = await tx.rows(sql["accounts_of_names"], account, book=tx.book, codes=columns["codes"], assets=columns["assets"])
     there = {(each.code, each.asset): each for each in found}
     return [row if isinstance(row, Refusal) else _same(row, there[row["code"], row["asset"]]) for row in checked]
 
@@ -255,7 +251,9 @@ def _same(row: dict[str, Any], there: Account) -> Account | Refusal:
 
 
 async def change_accounts(
-    tx: Tx, asked: Sequence[Asked[ChangeAccount]], at: datetime  # noqa: ARG001 — a command's shape
+    tx: Tx,
+    asked: Sequence[Asked[ChangeAccount]],
+    at: datetime,  # noqa: ARG001 — a command's shape
 ) -> list[Account | Refusal]:
     """Change accounts one after another; each sees what the one before it left."""
     wanted = {each.id: _account_id(each.command.account) for each in asked}

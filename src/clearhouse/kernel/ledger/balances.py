@@ -4,7 +4,6 @@ Promise: a figure once read for an instant never changes, so an instant that wri
 none of them costs more because an account has more transfers.
 """
 
-
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any

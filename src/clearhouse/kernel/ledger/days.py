@@ -102,9 +102,7 @@ async def total_day(tx: Tx, closed: ClosedDay) -> int:
     """Compute the sums of a closing, after the cut; once."""
     first = datetime.combine(max(closed.since, date(1970, 1, 1)), time(), UTC)
     last = datetime.combine(closed.day + timedelta(days=1), time(), UTC)
-    return await tx.do(
-        _sql["add_totals"], book=tx.book, day=closed.day, since=closed.since, first=first, last=last
-    )
+    return await tx.do(_sql["add_totals"], book=tx.book, day=closed.day, since=closed.since, first=first, last=last)
 
 
 async def closed_days(tx: Tx, *, before: date = date.max, most: int = 100) -> list[ClosedDay]:

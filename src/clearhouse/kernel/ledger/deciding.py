@@ -242,9 +242,7 @@ def expire(batch: Batch, hold: Target, *, own: UUID) -> None:
     hold.remaining, hold.state = 0, "expired"
     batch.changed[hold.id] = hold
     after = (*debit.counters, *credit.counters)
-    batch.moves.append(
-        Move(own, own, 0, TransferKind.EXPIRY, debit, credit, amount, hold.id, None, None, after, _EXPIRY)
-    )
+    batch.moves.append(Move(own, own, 0, TransferKind.EXPIRY, debit, credit, amount, hold.id, None, None, after, _EXPIRY))
 
 
 def _reversal(batch: Batch, leg: Leg, original: Target, *, undo: _Undo) -> Effect:

@@ -173,9 +173,7 @@ async def _resolve(tx: Tx, memory: Recent, asked: Sequence[Asked[PostTransaction
         unknown |= await _read(tx, memory, missing, others)
 
 
-async def _read(
-    tx: Tx, memory: Recent, names: set[tuple[str, str]], others: Sequence[str]
-) -> set[tuple[str, str]]:
+async def _read(tx: Tx, memory: Recent, names: set[tuple[str, str]], others: Sequence[str]) -> set[tuple[str, str]]:
     """Read accounts by name and by id; return the names that lead nowhere."""
     codes = [(name, asset) for name, asset in names if is_code(name) and is_asset(asset)]
     wanted = [str(_readable("acc", name)) for name, _ in names if name.startswith("acc_")]
@@ -217,5 +215,3 @@ def _stored(
     wanted = {each.id for each in asked}
     stored = {each: found for each, found in by_transaction.items() if each in wanted}
     return stored, frozenset(row.id.int for row in rows)
-
-

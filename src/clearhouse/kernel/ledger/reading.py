@@ -114,9 +114,7 @@ async def find_by_reference(
 ) -> list[Transaction]:
     """Return the transactions with a reference, in the order of their ids."""
     name = "by_external_reference" if external else "by_reference"
-    rows = await tx.rows(
-        _sql[name], _columns, book=tx.book, reference=reference, after=after or UUID(int=0), most=most
-    )
+    rows = await tx.rows(_sql[name], _columns, book=tx.book, reference=reference, after=after or UUID(int=0), most=most)
     whole: dict[UUID, list[dict[str, Any]]] = {}
     for row in rows:
         whole.setdefault(row["transaction"], []).append(row)

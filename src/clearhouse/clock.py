@@ -1,0 +1,41 @@
+"""The clock: the only maker of time in Python. UTC, to the microsecond."""
+
+import re
+from datetime import UTC, date, datetime
+
+from clearhouse.refusals import Kind, Refusal
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+class MalformedTime(Refusal):
+    """{text} is no time like 2026-11-21T04:10:18.123456Z, between the years 1 and 9999."""
+
+    code = "malformed_time"
+    kind = Kind.MALFORMED
+
+
+def now() -> datetime:
+    """Return this instant."""
+    return datetime.now(UTC)
+
+
+def today() -> date:
+    """Return the day it is in UTC."""
+    return now().date()
+
+
+def text(instant: datetime) -> str:
+    """Return an instant as RFC 3339 has it, always in UTC and with microseconds."""
+    utc = instant.astimezone(UTC).replace(tzinfo=None)
+    return utc.isoformat(timespec="microseconds") + "Z"
+
+
+def parse(given: str) -> datetime:
+    """Read an RFC 3339 time; one without a zone is refused, since nobody knows when it is."""
+    if _TIME.fullmatch(given) is None:
+        raise MalformedTime(text=given[:64])
+    try:
+        return datetime.fromisoformat(given.upper()).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise MalformedTime(text=given[:64]) from error
