@@ -6,7 +6,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +56,7 @@ def libraries() -> str:
 
 
 @contextmanager
-def serving(folder: Path, *, user: int | None = None) -> Iterator[Serving]:
+def serving(folder: Path, *, user: int | None = None) -> Generator[Serving]:
     """Run the server in a process of its own, as leader of a group of its own, and leave none of it behind."""
     process = subprocess.Popen(
         [interpreter(user), "-P", __file__, str(folder)],
@@ -88,12 +88,16 @@ def gone(pid: int) -> bool:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
-    with open(handle, "rb", buffering=0):
+    try:
         return bool(select.select([handle], [], [], SECONDS_TO_END_MAX)[0])
+    finally:
+        os.close(handle)
 
 
 async def serve(folder: Path) -> None:
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda task=asyncio.current_task(): task and task.cancel())
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with EmbeddedServer.running(folder, memory_bytes=MEMORY_BYTES) as dsn:
         sys.stdout.write(f"{dsn}\n")
         sys.stdout.flush()

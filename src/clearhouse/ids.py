@@ -51,11 +51,11 @@ class _Last:
     millisecond = 0
 
 
-_steps = Random(os.urandom(16))  # noqa: S311 - ids are no secrets, and every new millisecond begins with the system's own
+_steps = Random(os.urandom(16))  # noqa: S311 - no secrets; each millisecond begins with the system's own
 
 
 def fresh() -> UUID:
-    """Return a new id (version 7), above every other that this process has made, with room for a transaction's legs between."""
+    """Return a new id (version 7) above every other of this process, with room for a transaction's legs between."""
     millisecond = time.time_ns() // 1_000_000
     low = (_Last.number & _LOW) + LEGS_MAX + _steps.getrandbits(40)
     if millisecond <= _Last.millisecond and low <= _LOW:

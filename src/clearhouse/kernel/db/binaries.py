@@ -36,7 +36,7 @@ class ProgramMissing(Refusal):
 
 
 class ProgramFailed(Refusal):
-    """The PostgreSQL program {name} failed with status {status}: {reason}"""  # noqa: D400, D415 - the reason ends it
+    """The PostgreSQL program {name} failed with status {status}: {reason}"""  # noqa: D400 - the reason ends it
 
     code = "program_failed"
     kind = Kind.UNAVAILABLE
@@ -87,14 +87,17 @@ class Program:
             running = self._spawn()
         except OSError as error:
             raise ProgramFailed(name=self.path.name, status="none", reason=str(error)) from error
-        speaking = loop.run_in_executor(None, _lines, running, self.given)
-        listening = loop.run_in_executor(None, _complaints, running, lambda line: loop.call_soon_threadsafe(tell, line))
         complaints: list[str] = []
 
         def tell(line: str) -> None:
             complaints.append(line)
             told(line)
 
+        def hear(line: str) -> None:
+            loop.call_soon_threadsafe(tell, line)
+
+        speaking = loop.run_in_executor(None, _lines, running, self.given)
+        listening = loop.run_in_executor(None, _complaints, running, hear)
         try:
             said, _ = await asyncio.shield(asyncio.gather(speaking, listening))
         finally:

@@ -4,7 +4,7 @@ Promise: a writer sees every book but must name it in every statement; a reader 
 by row security; a transaction either commits whole or leaves nothing, and what the driver raises is told in our words.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,12 +15,14 @@ from psycopg import AsyncConnection
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.conninfo import make_conninfo
-from psycopg.rows import class_row, tuple_row
+from psycopg.rows import kwargs_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from clearhouse.kernel.db.faults import Lost, translated
 
 Row = TypeVar("Row")
+WRITER = "clearhouse_writer"
+READER = "clearhouse_reader"
 WAIT_SECONDS_MAX = 30.0
 LOCK_MILLISECONDS_MAX = 2_000
 
@@ -39,15 +41,15 @@ class Tx:
         """Run something in memory if this transaction does not commit."""
         self.undo.append(forget)
 
-    async def rows(self, statement: str, kind: type[Row], **values: object) -> list[Row]:
+    async def rows(self, statement: str, kind: Callable[..., Row], /, **values: object) -> list[Row]:
         """Return every row that a statement gives, each as a `kind`."""
-        async with self.connection.cursor(row_factory=class_row(kind)) as cursor:
+        async with self.connection.cursor(row_factory=kwargs_row(kind)) as cursor:
             await cursor.execute(_trusted(statement), values)
             return await cursor.fetchall()
 
-    async def row(self, statement: str, kind: type[Row], **values: object) -> Row | None:
+    async def row(self, statement: str, kind: Callable[..., Row], /, **values: object) -> Row | None:
         """Return the first row that a statement gives, if there is one."""
-        async with self.connection.cursor(row_factory=class_row(kind)) as cursor:
+        async with self.connection.cursor(row_factory=kwargs_row(kind)) as cursor:
             await cursor.execute(_trusted(statement), values)
             return await cursor.fetchone()
 
@@ -57,7 +59,7 @@ class Tx:
             await cursor.execute(_trusted(statement), values or None)
             return await cursor.fetchall()
 
-    async def do(self, statement: str, **values: object) -> int:
+    async def do(self, statement: str, /, **values: object) -> int:
         """Run a statement and return how many rows it touched."""
         cursor = await self.connection.execute(_trusted(statement), values or None)
         return cursor.rowcount
@@ -67,10 +69,12 @@ class Tx:
         async with self.connection.cursor() as cursor, cursor.copy(_trusted(statement)) as copy:
             await copy.write(lines)
 
-    async def stream(self, statement: str, kind: type[Row], *, size: int = 1_000, **values: object) -> AsyncIterator[Row]:
+    async def stream(
+        self, statement: str, kind: Callable[..., Row], /, *, size: int = 1_000, **values: object
+    ) -> AsyncIterator[Row]:
         """Give the rows of a statement one after another, in constant memory."""
         name = "stream"
-        async with self.connection.cursor(name=name, row_factory=class_row(kind)) as cursor:
+        async with self.connection.cursor(name=name, row_factory=kwargs_row(kind)) as cursor:
             cursor.itersize = size
             await cursor.execute(_trusted(statement), values)
             async for row in cursor:
@@ -88,8 +92,8 @@ class Database:
     async def open(cls, dsn: str, *, writers_max: int = 6, readers_max: int = 6) -> "Database":
         """Open both pools on a migrated database."""
         pools = cls(
-            writers=_pool(dsn, role="clearhouse_writer", size_max=writers_max),
-            readers=_pool(dsn, role="clearhouse_reader", size_max=readers_max),
+            writers=_pool(dsn, role=WRITER, size_max=writers_max),
+            readers=_pool(dsn, role=READER, size_max=readers_max),
         )
         await pools.writers.open(wait=True, timeout=WAIT_SECONDS_MAX)
         await pools.readers.open(wait=True, timeout=WAIT_SECONDS_MAX)
@@ -101,7 +105,7 @@ class Database:
         await self.readers.close()
 
     @asynccontextmanager
-    async def writing(self, *, book: int = 0, careful: bool = False) -> AsyncIterator[Tx]:
+    async def writing(self, *, book: int = 0, careful: bool = False) -> AsyncGenerator[Tx]:
         """Open a transaction under the writer role, READ COMMITTED."""
         async with _connection(self.writers) as connection, _told():
             tx = Tx(self, connection, book=book, careful=careful)
@@ -116,7 +120,7 @@ class Database:
                 raise
 
     @asynccontextmanager
-    async def reading(self, books: Iterable[int]) -> AsyncIterator[Tx]:
+    async def reading(self, books: Iterable[int]) -> AsyncGenerator[Tx]:
         """Open a read-only transaction that sees one state of the given books and nothing of any other."""
         seen = sorted(books)
         async with _connection(self.readers) as connection, _told():
@@ -146,6 +150,8 @@ def _trusted(statement: str) -> LiteralString:
 
 def _pool(dsn: str, *, role: str, size_max: int) -> AsyncConnectionPool[AsyncConnection[tuple[object, ...]]]:
     options = f"-c role={role} -c search_path=clearhouse -c timezone=UTC -c lock_timeout={LOCK_MILLISECONDS_MAX}"
+    if role == WRITER:
+        options += " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c random_page_cost=0"  # by index, whatever statistics say
     return AsyncConnectionPool(
         make_conninfo(dsn, options=options, application_name=role),
         min_size=1,
@@ -153,7 +159,7 @@ def _pool(dsn: str, *, role: str, size_max: int) -> AsyncConnectionPool[AsyncCon
         open=False,
         configure=_configure,
         kwargs={"autocommit": True, "prepare_threshold": 2},
-        check=AsyncConnectionPool.check_connection if role == "clearhouse_reader" else None,
+        check=AsyncConnectionPool.check_connection if role == READER else None,
     )
 
 
@@ -164,7 +170,7 @@ async def _configure(connection: AsyncConnection[tuple[object, ...]]) -> None:
 @asynccontextmanager
 async def _connection(
     pool: AsyncConnectionPool[AsyncConnection[tuple[object, ...]]],
-) -> AsyncIterator[AsyncConnection[tuple[object, ...]]]:
+) -> AsyncGenerator[AsyncConnection[tuple[object, ...]]]:
     try:
         connection = await pool.getconn(timeout=WAIT_SECONDS_MAX)
     except PoolTimeout as error:
@@ -177,7 +183,7 @@ async def _connection(
 
 
 @asynccontextmanager
-async def _told() -> AsyncIterator[None]:
+async def _told() -> AsyncGenerator[None]:
     try:
         yield
     except psycopg.Error as error:

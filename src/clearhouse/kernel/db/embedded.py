@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ Progress = Callable[[str], None]
 
 
 class ServerFailed(Refusal):
-    """PostgreSQL did not start on {folder}: {reason}"""  # noqa: D400, D415 - the reason ends it
+    """PostgreSQL did not start on {folder}: {reason}"""  # noqa: D400 - the reason ends it
 
     code = "server_failed"
     kind = Kind.UNAVAILABLE
@@ -57,7 +57,7 @@ class EmbeddedServer:
     @asynccontextmanager
     async def running(
         cls, folder: Path, *, progress: Progress = quiet, memory_bytes: int | None = None
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str]:
         """Run a server for as long as the block lasts; its address is what `as` gives."""
         server = cls(folder, progress=progress, memory_bytes=memory_bytes)
         dsn = await server.start()

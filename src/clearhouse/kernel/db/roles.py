@@ -67,8 +67,8 @@ async def make_noted(connection: "psycopg.AsyncConnection[tuple[object, ...]]", 
 
 def _creation(role: Role) -> sql.Composed:
     words = [
-        "LOGIN" if role.login else "NOLOGIN",
-        "INHERIT" if role.inherit else "NOINHERIT",
-        "BYPASSRLS" if role.bypassrls else "NOBYPASSRLS",
+        sql.SQL("LOGIN" if role.login else "NOLOGIN"),
+        sql.SQL("INHERIT" if role.inherit else "NOINHERIT"),
+        sql.SQL("BYPASSRLS" if role.bypassrls else "NOBYPASSRLS"),
     ]
-    return sql.SQL("CREATE ROLE {} " + " ".join(words)).format(sql.Identifier(role.name))
+    return sql.SQL("CREATE ROLE {} {}").format(sql.Identifier(role.name), sql.SQL(" ").join(words))

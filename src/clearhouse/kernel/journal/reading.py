@@ -108,14 +108,14 @@ async def verify(tx: Tx, *, kept: tuple[int, bytes] | None = None) -> Verdict:
     async for row in tx.stream(sql["all_rows"], Row, book=tx.book):
         fault = _fault(row, chain, number + 1)
         if fault:
-            return Verdict(False, rows, f"{number}:{chain.hex()}", number=number + 1, fault=fault)
+            return Verdict(intact=False, rows=rows, head=f"{number}:{chain.hex()}", number=number + 1, fault=fault)
         number, chain, rows = row.number, row.chain, rows + 1
         if kept is not None and kept[0] == number and not hmac.compare_digest(kept[1], chain):
-            return Verdict(False, rows, f"{number}:{chain.hex()}", number=number, fault="rewritten")
+            return Verdict(intact=False, rows=rows, head=f"{number}:{chain.hex()}", number=number, fault="rewritten")
     if kept is not None and kept[0] > number:
-        return Verdict(False, rows, f"{number}:{chain.hex()}", number=number + 1, fault="missing")
+        return Verdict(intact=False, rows=rows, head=f"{number}:{chain.hex()}", number=number + 1, fault="missing")
     tail = await tx.row(sql["tail"], _Count, book=tx.book)
-    return Verdict(True, rows, f"{number}:{chain.hex()}", unsealed=0 if tail is None else tail.count)
+    return Verdict(intact=True, rows=rows, head=f"{number}:{chain.hex()}", unsealed=0 if tail is None else tail.count)
 
 
 def _fault(row: Row, chain: bytes, expected: int) -> str:

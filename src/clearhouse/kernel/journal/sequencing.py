@@ -50,7 +50,7 @@ def link(chain: bytes, number: int, digest: bytes) -> bytes:
 
 
 async def sweep(database: Database) -> int:
-    """Number what is committed and has no number; return how many rows that were."""
+    """Give numbers to what is committed and has none; return how many rows that were."""
     async with database.writing() as tx:
         lease = await tx.row(sql["lease"], _Lease)
         if lease is None or not lease.yes:

@@ -144,9 +144,9 @@ class ChangeAccount(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
 
     account: str
     state: State | None = None
-    floor: MoneyText | None | msgspec.UnsetType = msgspec.UNSET
-    ceiling: MoneyText | None | msgspec.UnsetType = msgspec.UNSET
-    metadata: Metadata | None | msgspec.UnsetType = msgspec.UNSET
+    floor: MoneyText | msgspec.UnsetType | None = msgspec.UNSET
+    ceiling: MoneyText | msgspec.UnsetType | None = msgspec.UNSET
+    metadata: Metadata | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class AddAsset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -303,7 +303,7 @@ def _changed(row: dict[str, Any], command: ChangeAccount) -> dict[str, Any]:
         (None if row[name] is None else decimal_text(row[name], exponent)) if given is msgspec.UNSET else given
         for name, given in (("floor", command.floor), ("ceiling", command.ceiling))
     )
-    floor, ceiling = _limits(low or None, high or None, exponent)  # type: ignore[arg-type]
+    floor, ceiling = _limits(low or None, high or None, exponent)
     metadata = row["metadata"]
     if command.metadata is not msgspec.UNSET:
         metadata = msgspec.json.encode(command.metadata, order="sorted").decode() if command.metadata else None

@@ -122,7 +122,7 @@ async def balance_at(tx: Tx, account: Account, instant: datetime) -> Balance:
         raise TooRecent(instant=clock.text(instant))
     counters = await _as_of(tx, account, instant)
     figures = _figures(account, counters)
-    return Balance(account=account.id, asset=account.asset, at=instant, **figures)
+    return msgspec.convert({"account": account.id, "asset": account.asset, "at": instant} | figures, Balance)
 
 
 async def balance_on(tx: Tx, account: Account, day: date) -> Balance:
@@ -133,8 +133,8 @@ async def balance_on(tx: Tx, account: Account, day: date) -> Balance:
     debits = counters.debits_posted + (0 if moved is None else moved.debits)
     credits = counters.credits_posted + (0 if moved is None else moved.credits)
     balance = credits - debits if account.normal == "credit" else debits - credits
-    texts = (decimal_text(each, exponent) for each in (balance, debits, credits))
-    return Balance(account.id, account.asset, *texts, on=day)
+    shown, out, into = (decimal_text(each, exponent) for each in (balance, debits, credits))
+    return Balance(account.id, account.asset, shown, out, into, on=day)
 
 
 def _end_of(day: date) -> datetime:

@@ -119,5 +119,5 @@ async def find_day(tx: Tx, day: date) -> ClosedDay:
     return ClosedDay(found.day, found.since, found.sealed_at, found.sealed_by, totals)
 
 
-def _total(*, asset: str, transfers: int, debits: int, credits: int, exponent: int) -> DayTotal:  # noqa: A002 — the column
+def _total(*, asset: str, transfers: int, debits: int, credits: int, exponent: int) -> DayTotal:
     return DayTotal(asset, transfers, decimal_text(debits, exponent), decimal_text(credits, exponent))

@@ -189,20 +189,20 @@ def _aimed(batch: Batch, leg: Leg, *, position: int, undo: _Undo, marks: _Marks)
     batch.changed[target.id] = target
     if leg.reverse is not None:
         return _reversal(batch, leg, target, undo=undo)
-    _require_pending(target, aims[0])
+    _require_pending(target, aims[0], at=batch.at)
     if leg.release is not None:
         return _release(batch, leg, target, undo=undo, position=position)
     return _capture(batch, leg, target, undo=undo)
 
 
-def _require_pending(target: Target, text: str) -> None:
+def _require_pending(target: Target, text: str, *, at: datetime) -> None:
     if not target.is_hold:
         raise no.NotAHold(id=text)
     if target.state != "pending":
         raise no.HoldEnded(id=text, state=str(target.state))
     if target.pinned_at is not None:
         raise no.HoldPinned(id=text)
-    if target.expires_at is not None and target.expires_at <= batch.at:
+    if target.expires_at is not None and target.expires_at <= at:
         raise no.HoldExpired(id=text, expires_at=clock.text(target.expires_at))
 
 

@@ -11,7 +11,11 @@ ON CONFLICT DO NOTHING
 -- name: accounts_of_names
 -- Accounts by code and asset, whole.
 SELECT a.* FROM unnest(%(codes)s::text[], %(assets)s::text[]) AS asked (code, asset)
-JOIN ledger_account AS a ON a.book = %(book)s AND a.code = asked.code AND a.asset = asked.asset
+CROSS JOIN LATERAL (
+    SELECT * FROM ledger_account
+    WHERE book = %(book)s AND ledger_account.code = asked.code AND ledger_account.asset = asked.asset
+    LIMIT 1
+) AS a
 
 -- name: account_by_id
 -- One account, whole.

@@ -16,8 +16,8 @@ from clearhouse import ids
 from clearhouse.asking import Asked
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.db.statements import Statements
-from clearhouse.kernel.ledger.deciding import Batch, Repeat, decide, expire
 from clearhouse.kernel.ledger.codes import is_asset, is_code
+from clearhouse.kernel.ledger.deciding import Batch, Repeat, decide, expire
 from clearhouse.kernel.ledger.existing import Existing, existing
 from clearhouse.kernel.ledger.recent import Recent, recent
 from clearhouse.kernel.ledger.standing import Standing
@@ -154,7 +154,7 @@ def _missing(memory: Recent, asked: Sequence[Asked[PostTransaction]]) -> set[tup
     for each in asked:
         for leg in each.command.transfers:
             if leg.debit is not None and leg.credit is not None and leg.currency is not None:
-                called = memory.names[leg.currency] if leg.currency in memory.names else _NOBODY
+                called = memory.names.get(leg.currency, _NOBODY)
                 if leg.debit not in called:
                     missing.add((leg.debit, leg.currency))
                 if leg.credit not in called:
@@ -192,7 +192,7 @@ def _accounts(memory: Recent, asked: Sequence[Asked[PostTransaction]]) -> set[st
     for each in asked:
         for leg in each.command.transfers:
             called = memory.names.get(leg.currency or "", _NOBODY)
-            found.update(called[name].id for name in (leg.debit, leg.credit) if name in called)
+            found.update(called[name].id for name in (leg.debit, leg.credit) if name is not None and name in called)
     return found
 
 

@@ -1,9 +1,13 @@
 -- name: accounts_by_name
 -- The accounts that codes and assets name, with the name each was asked for by.
-SELECT a.id::text, a.code, a.asset, a.exponent, a.normal, a.state, a.floor, a.ceiling, a.version,
-    a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending, a.booked
-FROM unnest(%(codes)s::text[], %(assets)s::text[]) AS asked (code, asset)
-JOIN ledger_account AS a ON a.book = %(book)s AND a.code = asked.code AND a.asset = asked.asset
+SELECT a.* FROM unnest(%(codes)s::text[], %(assets)s::text[]) AS asked (code, asset)
+CROSS JOIN LATERAL (
+    SELECT id::text, code, asset, exponent, normal, state, floor, ceiling, version,
+        debits_posted, credits_posted, debits_pending, credits_pending, booked
+    FROM ledger_account
+    WHERE book = %(book)s AND ledger_account.code = asked.code AND ledger_account.asset = asked.asset
+    LIMIT 1
+) AS a
 
 -- name: accounts_by_id
 -- The accounts of these ids, as they are committed.

@@ -29,7 +29,7 @@ class DayClosed(Refusal):
 
 
 class MalformedLeg(Refusal):
-    """Transfer {position} must be a movement (debit, credit, amount, currency), a capture, a release or a reversal: {problem}."""
+    """Transfer {position} must be a movement (debit, credit, amount, currency), capture, release or reversal: {problem}."""
 
     code = "malformed_transfer"
     kind = Kind.REFUSED

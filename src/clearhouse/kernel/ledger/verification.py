@@ -39,11 +39,12 @@ def _columns(**row: Any) -> dict[str, Any]:
 
 async def verify(tx: Tx) -> Verified:
     """Recompute the book that a reading transaction is for."""
+    await tx.tuples(_sql["plan"])
     size = await tx.row(_sql["size"], _columns, book=tx.book) or {"accounts": 0, "transfers": 0}
     for name, sentence in _SENTENCES.items():
         found = await tx.row(_sql[name], _columns, book=tx.book)
         if found is not None:
             if "id" in found:
                 found["id"] = ids.text("trf", found["id"])
-            return Verified(False, **size, account=found.get("code"), fault=sentence.format(**found))
-    return Verified(True, **size)
+            return Verified(intact=False, **size, account=found.get("code"), fault=sentence.format(**found))
+    return Verified(intact=True, **size)

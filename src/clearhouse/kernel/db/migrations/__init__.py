@@ -11,8 +11,8 @@ from importlib import resources
 from typing import LiteralString, cast
 
 import psycopg
-from psycopg import AsyncConnection
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg import AsyncConnection, sql
+from psycopg.conninfo import make_conninfo
 
 from clearhouse.kernel.db.faults import translated
 from clearhouse.refusals import Kind, Refusal
@@ -89,10 +89,9 @@ async def migrate(
 async def admit(dsn: str, password: str) -> str:
     """Give the application's login a password and return the DSN to use it with."""
     async with await AsyncConnection[tuple[object, ...]].connect(dsn, autocommit=True) as connection:
-        quoted = psycopg.sql.SQL("ALTER ROLE clearhouse_app LOGIN PASSWORD {}").format(psycopg.sql.Literal(password))
+        quoted = sql.SQL("ALTER ROLE clearhouse_app LOGIN PASSWORD {}").format(sql.Literal(password))
         await connection.execute(quoted)
-    parts = {**conninfo_to_dict(dsn), "user": "clearhouse_app", "password": password}
-    return make_conninfo(**parts)
+    return make_conninfo(dsn, user="clearhouse_app", password=password)
 
 
 def _missing(known: dict[int, str], *, up_to: int | None) -> list[Migration]:

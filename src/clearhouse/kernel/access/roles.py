@@ -1,0 +1,22 @@
+"""Roles and the scopes they carry. An administrator decides who may move money and can move none."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+Role = Literal["viewer", "operator", "approver", "auditor", "admin"]
+Scope = str
+
+_READING = frozenset({"ledger:read"})
+
+SCOPES: dict[Role, frozenset[Scope]] = {
+    "viewer": _READING,
+    "operator": _READING | {"ledger:post", "ledger:accounts", "ledger:close", "ledger:import"},
+    "approver": _READING,
+    "auditor": _READING | {"ledger:verify", "audit:read", "access:read", "metrics:read"},
+    "admin": frozenset({"access:read", "access:write", "audit:read", "metrics:read"}),
+}
+
+
+def scopes_of(roles: Iterable[Role]) -> frozenset[Scope]:
+    """Return everything that these roles together may do."""
+    return frozenset[Scope]().union(*(SCOPES[role] for role in roles))
