@@ -1,10 +1,11 @@
-"""What every test may ask for: a real PostgreSQL, one a worker, and an empty database of one's own in it."""
+"""What every test may ask for: a real PostgreSQL a worker, an empty database, a migrated one, and a whole house on it."""
 
 import asyncio
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -12,9 +13,19 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from clearhouse.kernel.access import bootstrap
+from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.embedded import EmbeddedServer
+from clearhouse.kernel.db.migrations import admit, migrate
+from house import House
 
 MEMORY_BYTES = 1024 * 1024 * 1024
+PASSWORD = "the application's, in tests"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +50,55 @@ def database_dsn(open_folder: Path) -> Iterator[str]:
 @pytest.fixture
 def fresh_dsn(database_dsn: str) -> Iterator[str]:
     """Give the owner's address on an empty database, dropped after the test."""
+    with _made(database_dsn) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def template(database_dsn: str) -> Iterator[str]:
+    """Give the name of a migrated database to copy from."""
+    with _made(database_dsn) as dsn:
+        asyncio.run(migrate(dsn))
+        asyncio.run(admit(dsn, PASSWORD))
+        yield str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+
+
+@pytest.fixture
+def owner_dsn(database_dsn: str, template: str) -> Iterator[str]:
+    """Give the owner's address on a migrated database of one's own: for looking behind the doors, and for tampering."""
+    with _made(database_dsn, template) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def app_dsn(owner_dsn: str) -> str:
+    """Give the application's address on the same database."""
+    return make_conninfo(owner_dsn, user="clearhouse_app", password=PASSWORD)
+
+
+@pytest.fixture
+async def database(app_dsn: str) -> AsyncGenerator[Database]:
+    """Give an open, migrated database of one's own."""
+    opened = await Database.open(app_dsn)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def house(database: Database) -> AsyncGenerator[House]:
+    """Give a whole house: every door open, one administrator, nothing in the books."""
+    key = await bootstrap.ensure_admin(database)
+    assert key is not None
+    async with House.opened(database, key) as opened:
+        yield opened
+
+
+@contextmanager
+def _made(server: str, template: str = "template1") -> Generator[str]:
     name = sql.Identifier(f"test_{secrets.token_hex(8)}")
-    with psycopg.connect(make_conninfo(database_dsn, dbname="postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
-        yield make_conninfo(database_dsn, dbname=name.as_string(connection).strip('"'))
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+    with psycopg.connect(make_conninfo(server, dbname="postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(template)))
+        try:
+            yield make_conninfo(server, dbname=name.as_string(connection).strip('"'))
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))

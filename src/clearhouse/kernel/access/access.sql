@@ -2,6 +2,10 @@
 -- The book that administrates the others.
 SELECT id, name, title, opened_at FROM book WHERE name = 'main'
 
+-- name: all_books
+-- Every book.
+SELECT id, name, title, opened_at FROM book ORDER BY id
+
 -- name: books
 -- The books that the reader may see.
 SELECT name, title, opened_at FROM book ORDER BY name

@@ -79,7 +79,7 @@ class Gate:
 
     def __init__(self, database: Database, *, secret: str = "") -> None:
         self._database = database
-        self._secret = secret
+        self.secret = secret
         self._known: dict[str, tuple[float, Caller]] = {}
         self.traces = Traces()
 
@@ -124,7 +124,7 @@ class Gate:
         if not credential or len(credential) > CREDENTIAL_LENGTH_MAX or not credential.isascii():
             return None
         async with self._database.writing() as tx:
-            principal = tokens.read(credential, self._secret) if credential.count(".") == 2 else None  # noqa: PLR2004 - a JWT
+            principal = tokens.read(credential, self.secret) if credential.count(".") == 2 else None  # noqa: PLR2004 - a JWT
             if principal is None:
                 kept = await tx.row(keys.sql["credential"], _Kept, id=keys.id_of(credential))
                 if kept is None or not keys.same(credential, kept.digest):

@@ -62,6 +62,11 @@ async def open_books(tx: Tx, asked: Sequence[Asked[OpenBook]], at: datetime) -> 
     return answers
 
 
+async def numbers(tx: Tx) -> list[int]:
+    """Return the numbers of all books."""
+    return [each.id for each in await tx.rows(_sql["all_books"], _Opened)]
+
+
 async def books(tx: Tx) -> list[Book]:
     """Return the books that the reader may see."""
     return await tx.rows(_sql["books"], Book)

@@ -23,6 +23,8 @@ from clearhouse.kernel.db.faults import Lost, translated
 Row = TypeVar("Row")
 WRITER = "clearhouse_writer"
 READER = "clearhouse_reader"
+# Whatever the statistics say: a writer looks up what it changes, and a new table has no statistics.
+BY_INDEX = " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c random_page_cost=0"
 WAIT_SECONDS_MAX = 30.0
 LOCK_MILLISECONDS_MAX = 2_000
 
@@ -63,6 +65,21 @@ class Tx:
         """Run a statement and return how many rows it touched."""
         cursor = await self.connection.execute(_trusted(statement), values or None)
         return cursor.rowcount
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncGenerator[None]:
+        """Undo what the block did, and only that, if it raises: for what is rare, large and all or nothing."""
+        await self.connection.execute("SAVEPOINT attempt")
+        mark = len(self.undo)
+        try:
+            yield
+        except BaseException:
+            for forget in self.undo[mark:]:
+                forget()
+            if not self.connection.closed:
+                await self.connection.execute("ROLLBACK TO SAVEPOINT attempt")
+            raise
+        await self.connection.execute("RELEASE SAVEPOINT attempt")
 
     async def copy(self, statement: str, lines: str | bytes) -> None:
         """Append rows in COPY's text format."""
@@ -151,7 +168,7 @@ def _trusted(statement: str) -> LiteralString:
 def _pool(dsn: str, *, role: str, size_max: int) -> AsyncConnectionPool[AsyncConnection[tuple[object, ...]]]:
     options = f"-c role={role} -c search_path=clearhouse -c timezone=UTC -c lock_timeout={LOCK_MILLISECONDS_MAX}"
     if role == WRITER:
-        options += " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c random_page_cost=0"  # by index, whatever statistics say
+        options += BY_INDEX
     return AsyncConnectionPool(
         make_conninfo(dsn, options=options, application_name=role),
         min_size=1,

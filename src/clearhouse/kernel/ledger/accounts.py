@@ -321,3 +321,18 @@ async def find(tx: Tx, name: str, asset: str | None = None) -> Account:
     if found is None:
         raise AccountNotFound(account=name)
     return found
+
+
+async def listed(
+    tx: Tx, *, after: Account | None = None, prefix: str = "", asset: str | None = None, most: int = 100
+) -> list[Account]:
+    """Return accounts in the order of their codes, those whose code begins in a given way."""
+    code, last = ("", "") if after is None else (after.code, after.asset)
+    return await tx.rows(
+        sql["accounts_page"], account, book=tx.book, after_code=code, after_asset=last, prefix=prefix, asset=asset, most=most
+    )
+
+
+async def assets(tx: Tx) -> list[Asset]:
+    """Return the book's own assets."""
+    return await tx.rows(sql["assets"], Asset, book=tx.book)

@@ -65,6 +65,7 @@ class ClosedDay(msgspec.Struct, frozen=True, omit_defaults=True):
     since: date
     sealed_at: datetime
     sealed_by: str
+    totalled_at: datetime | None = None
     totals: list[DayTotal] = []
 
 
@@ -98,11 +99,19 @@ def _columns(**row: Any) -> dict[str, Any]:
     return row
 
 
-async def total_day(tx: Tx, closed: ClosedDay) -> int:
-    """Compute the sums of a closing, after the cut; once."""
+async def total_days(tx: Tx, at: datetime, *, most: int = 100) -> int:
+    """Compute the sums of closings that have none yet, after their cut; return how many that were."""
+    due = await tx.rows(_sql["untotalled"], ClosedDay, book=tx.book, most=most)
+    for closed in due:
+        await _total_day(tx, closed)
+        await tx.do(_sql["mark_totalled"], book=tx.book, day=closed.day, at=at)
+    return len(due)
+
+
+async def _total_day(tx: Tx, closed: ClosedDay) -> None:
     first = datetime.combine(max(closed.since, date(1970, 1, 1)), time(), UTC)
     last = datetime.combine(closed.day + timedelta(days=1), time(), UTC)
-    return await tx.do(_sql["add_totals"], book=tx.book, day=closed.day, since=closed.since, first=first, last=last)
+    await tx.do(_sql["add_totals"], book=tx.book, day=closed.day, since=closed.since, first=first, last=last)
 
 
 async def closed_days(tx: Tx, *, before: date = date.max, most: int = 100) -> list[ClosedDay]:
@@ -116,7 +125,7 @@ async def find_day(tx: Tx, day: date) -> ClosedDay:
     if found is None:
         raise DayNotFound(day=str(day))
     totals = await tx.rows(_sql["totals"], _total, book=tx.book, day=day)
-    return ClosedDay(found.day, found.since, found.sealed_at, found.sealed_by, totals)
+    return msgspec.structs.replace(found, totals=totals)
 
 
 def _total(*, asset: str, transfers: int, debits: int, credits: int, exponent: int) -> DayTotal:

@@ -13,6 +13,17 @@ RETURNING (SELECT d.sealed_to FROM ledger_day AS d WHERE d.book = ledger_day.boo
 INSERT INTO ledger_seal (book, day, since, sealed_at, sealed_by)
 VALUES (%(book)s, %(day)s, %(since)s, %(at)s, %(by)s)
 
+-- name: untotalled
+-- Closings whose sums have not been computed, each locked for whoever computes them.
+SELECT day, since, sealed_at, sealed_by, totalled_at FROM ledger_seal
+WHERE book = %(book)s AND totalled_at IS NULL
+ORDER BY day LIMIT %(most)s
+FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: mark_totalled
+-- Remembers that the sums of a closing are there.
+UPDATE ledger_seal SET totalled_at = %(at)s WHERE book = %(book)s AND day = %(day)s AND totalled_at IS NULL
+
 -- name: add_totals
 -- Sums, per asset, of everything that is effective on the days just closed. Nothing more can come: they are closed.
 INSERT INTO ledger_seal_total (book, day, asset, transfers, debits, credits)
@@ -31,12 +42,12 @@ GROUP BY a.asset
 
 -- name: seals
 -- The days that were closed, newest first, before a given one.
-SELECT day, since, sealed_at, sealed_by FROM ledger_seal
+SELECT day, since, sealed_at, sealed_by, totalled_at FROM ledger_seal
 WHERE book = %(book)s AND day < %(before)s ORDER BY day DESC LIMIT %(most)s
 
 -- name: seal
 -- One closing.
-SELECT day, since, sealed_at, sealed_by FROM ledger_seal WHERE book = %(book)s AND day = %(day)s
+SELECT day, since, sealed_at, sealed_by, totalled_at FROM ledger_seal WHERE book = %(book)s AND day = %(day)s
 
 -- name: totals
 -- The sums of one closing.

@@ -24,6 +24,11 @@ Metadata = Annotated[dict[MetadataKey, MetadataValue], msgspec.Meta(max_length=3
 TransferRef = Annotated[str, msgspec.Meta(max_length=30, examples=["trf_01KAHG7R9Q7XKJ8W3M5N2P4T6V"])]
 
 
+TransactionRef = Annotated[
+    str, msgspec.Meta(pattern=r"^trx_[0-7][0-9A-HJKMNP-TV-Z]{25}$", examples=["trx_01KAHG7R9Q7XKJ8W3M5N2P4T6V"])
+]
+
+
 class TransferKind(IntEnum):
     """What a transfer does to the counters of its two accounts."""
 
@@ -58,7 +63,7 @@ class PostTransaction(msgspec.Struct, frozen=True, omit_defaults=True, forbid_un
     """Post a transaction: all of its legs, or none."""
 
     transfers: Legs
-    id: TransferRef | None = None
+    id: TransactionRef | None = None
     reference: Text | None = None
     external_reference: Text | None = None
     effective: date | None = None

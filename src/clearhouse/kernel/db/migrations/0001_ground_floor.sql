@@ -157,8 +157,11 @@ CREATE TABLE ledger_seal (
     since date NOT NULL,
     sealed_at timestamptz NOT NULL,
     sealed_by text NOT NULL,
+    totalled_at timestamptz,
     PRIMARY KEY (book, day)
 );
+
+CREATE INDEX ledger_seal_untotalled ON ledger_seal (book, day) WHERE totalled_at IS NULL;
 
 CREATE TABLE ledger_seal_total (
     book int NOT NULL,
@@ -248,6 +251,7 @@ REVOKE ALL ON command_key FROM clearhouse_reader;
 GRANT INSERT ON book, asset, ledger_account, ledger_transfer, ledger_hold, ledger_reversal, ledger_shift, ledger_day,
     ledger_seal, ledger_seal_total, command_key, journal TO clearhouse_writer;
 GRANT UPDATE ON ledger_account, ledger_hold, ledger_reversal, ledger_shift, ledger_day TO clearhouse_writer;
+GRANT UPDATE (totalled_at) ON ledger_seal TO clearhouse_writer;
 GRANT UPDATE (number, chain) ON journal TO clearhouse_writer;
 GRANT DELETE ON command_key TO clearhouse_writer;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA clearhouse TO clearhouse_writer;

@@ -1,0 +1,59 @@
+"""Settings: at most 25, each an environment variable with a default that works."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from clearhouse.refusals import Kind, Refusal
+
+
+class SettingRefused(Refusal):
+    """The setting {name} must be {wanted}, and is {given}."""
+
+    code = "setting_refused"
+    kind = Kind.MALFORMED
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Every setting."""
+
+    data: Path = Path("data")
+    database_url: str | None = None
+    redis_url: str | None = None
+    http_host: str = "127.0.0.1"
+    http_port: int = 8086
+    admin_key: str | None = None
+    jwt_secret: str | None = None
+    rate_limit: int = 20_000
+    log_level: str = "info"
+    memory_megabytes: int | None = None
+    url: str | None = None
+    key: str | None = None
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> "Config":
+        """Read the settings; an empty one counts as not set."""
+        given = {name: value for name, value in environment.items() if value}
+        return cls(
+            data=Path(given.get("CLEARHOUSE_DATA", "data")),
+            database_url=given.get("DATABASE_URL"),
+            redis_url=given.get("REDIS_URL"),
+            http_host=given.get("HTTP_HOST", "127.0.0.1"),
+            http_port=_number(given, "HTTP_PORT", 8086, most=65_535),
+            admin_key=given.get("ADMIN_KEY"),
+            jwt_secret=given.get("JWT_SECRET"),
+            rate_limit=_number(given, "RATE_LIMIT", 20_000, least=1),
+            log_level=given.get("LOG_LEVEL", "info").lower(),
+            memory_megabytes=_number(given, "MEMORY_MB", 0) or None,
+            url=given.get("CLEARHOUSE_URL"),
+            key=given.get("CLEARHOUSE_KEY"),
+        )
+
+
+def _number(given: dict[str, str], name: str, default: int, *, least: int = 0, most: int = 2**31) -> int:
+    text = given.get(name, str(default))
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        raise SettingRefused(name=name, wanted=f"a whole number from {least} to {most}", given=text[:40])
+    return int(text)

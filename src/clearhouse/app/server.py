@@ -1,0 +1,193 @@
+"""The server: the database opened, the doors on it, and what ends all of it cleanly."""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import signal
+import socket
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from clearhouse.app import worker
+from clearhouse.app.config import Config
+from clearhouse.kernel.access import bootstrap
+from clearhouse.kernel.access.authentication import Gate
+from clearhouse.kernel.access.limits import limiter
+from clearhouse.kernel.commands.submitting import Door
+from clearhouse.kernel.db import migrations
+from clearhouse.kernel.db.database import Database
+from clearhouse.kernel.db.embedded import EmbeddedServer
+from clearhouse.kernel.db.home import write_private
+from clearhouse.refusals import Kind, Refusal
+from clearhouse.slices.operations import access_http, audit_http, ledger_http
+from clearhouse.transport.http.application import application
+
+KEY_FILE = "admin.key"
+SECRET_FILE = "jwt.secret"  # noqa: S105 - the name of a file
+URL_FILE = "url"
+ROUTERS = (ledger_http.router, audit_http.router, access_http.router)
+BACKLOG = 2_048
+GRACE_SECONDS = 10
+
+Tell = Callable[[str], None]
+_log = structlog.get_logger(__name__)
+
+
+class PortTaken(Refusal):
+    """Port {port} on {host} is in use by another program, or not ours to use; set HTTP_PORT to a free one."""
+
+    code = "port_taken"
+    kind = Kind.CONFLICT
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its own ideas about signals: whoever runs it ends it."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Capture none."""
+        yield
+
+
+@asynccontextmanager
+async def owner_address(config: Config, tell: Tell) -> AsyncGenerator[str]:
+    """Give the owner's address: DATABASE_URL, or the embedded server's for as long as the block lasts."""
+    if config.database_url is not None:
+        yield config.database_url
+        return
+    memory = None if config.memory_megabytes is None else config.memory_megabytes * 1024 * 1024
+    server = EmbeddedServer(config.data, progress=tell, memory_bytes=memory)
+    dsn = await server.start()
+    keeper = asyncio.create_task(_keep(server, dsn))
+    try:
+        yield dsn
+    finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+        await server.stop()
+
+
+async def _keep(server: EmbeddedServer, dsn: str) -> None:
+    """Start PostgreSQL again when it was killed; what was acknowledged is there, and the pools find their way back."""
+    while True:
+        reason = await server.lost()
+        _log.error("PostgreSQL is gone, starting it again", reason=reason)
+        await server.stop()
+        if await server.start() != dsn:
+            _log.error("PostgreSQL came back at another address")
+            signal.raise_signal(signal.SIGTERM)
+
+
+@asynccontextmanager
+async def opened(dsn: str, tell: Tell) -> AsyncGenerator[Database]:
+    """Bring the schema up to date and open the database as the application."""
+    await migrations.migrate(dsn, applied=lambda step: tell(f"migration {step.number}: {step.name.replace('_', ' ')}"))
+    database = await Database.open(await migrations.admit(dsn, _login_password(dsn)))
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def _login_password(dsn: str) -> str:
+    """Return the application's password: the same in every process that knows the owner's, and of no use to find it."""
+    return hmac.new(dsn.encode(), b"clearhouse_app", hashlib.sha256).hexdigest()
+
+
+async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True) -> None:
+    """Run until a signal comes: the API, the worker, or both."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    listening = _listen(config) if api else None
+    async with owner_address(config, tell) as dsn, opened(dsn, tell) as database:
+        made = await bootstrap.ensure_admin(database, config.admin_key)
+        if made is not None:
+            await asyncio.to_thread(_keep_key, config.data, made)
+            tell(f"first admin key (shown once, kept in {config.data / KEY_FILE}): {made}")
+        door = Door(database)
+        tasks: list[asyncio.Task[None]] = []
+        if work:
+            tasks.append(asyncio.create_task(worker.work(database, door.committed)))
+        try:
+            if listening is None:
+                tell("working; Ctrl-C ends it")
+                await _until(ended, tasks)
+            else:
+                await _serve(config, door, listening=listening, tell=tell, ended=ended, tasks=tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await door.close()
+    tell("stopped")
+
+
+async def _serve(
+    config: Config, door: Door, *, listening: socket.socket, tell: Tell, ended: asyncio.Event,
+    tasks: list[asyncio.Task[None]],
+) -> None:  # fmt: skip
+    secret = config.jwt_secret or (_kept_secret(config.data) if config.database_url is None else "")
+    gate = Gate(door.database, secret=secret)
+    limits = limiter(config.rate_limit, config.redis_url)
+    entrance = application(ROUTERS, door=door, gate=gate, limiter=limits)
+    settings = uvicorn.Config(
+        entrance, log_config=None, access_log=False, lifespan="off", backlog=BACKLOG, server_header=False,
+        date_header=False, timeout_graceful_shutdown=GRACE_SECONDS, ws="none",
+    )  # fmt: skip
+    server = _Server(settings)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    tracing = asyncio.create_task(gate.trace())
+    host, port = listening.getsockname()[:2]
+    url = f"http://{host}:{port}"
+    if config.database_url is None:
+        await asyncio.to_thread(write_private, config.data / URL_FILE, url)
+    tell(f"listening on {url} (documentation at {url}/docs); Ctrl-C ends it")
+    try:
+        await _until(ended, [*tasks, serving])
+    finally:
+        server.should_exit = True
+        await serving
+        tracing.cancel()
+        await asyncio.gather(tracing, return_exceptions=True)
+        await gate.flush()
+        await limits.close()
+
+
+async def _until(ended: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for a signal, or for a task that should not end and did."""
+    waiting = asyncio.create_task(ended.wait())
+    done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    for task in done - {waiting}:
+        await task
+
+
+def _listen(config: Config) -> socket.socket:
+    listening = socket.socket(socket.AF_INET6 if ":" in config.http_host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((config.http_host, config.http_port))
+    except OSError as error:
+        listening.close()
+        raise PortTaken(host=config.http_host, port=str(config.http_port)) from error
+    listening.setblocking(False)  # noqa: FBT003 - the name of the method says what it is
+    return listening
+
+
+def _keep_key(folder: Path, key: str) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(folder / KEY_FILE, key + "\n")
+
+
+def _kept_secret(folder: Path) -> str:
+    path = folder / SECRET_FILE
+    if not path.exists():
+        write_private(path, secrets.token_urlsafe(48))
+    return path.read_text().strip()

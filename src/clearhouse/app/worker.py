@@ -1,0 +1,77 @@
+"""The worker: what happens by itself. Rows are numbered and chained, holds expire, closings get their sums, old keys go.
+
+Any number of processes may run it: each piece of work is claimed in the database, so one does it and the others pass by.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import structlog
+
+from clearhouse import clock, ids
+from clearhouse.kernel.access import books
+from clearhouse.kernel.commands import keys
+from clearhouse.kernel.db.database import Database
+from clearhouse.kernel.db.faults import DatabaseFault
+from clearhouse.kernel.journal import writing
+from clearhouse.kernel.journal.sequencing import Sequencer
+from clearhouse.kernel.journal.writing import Line
+from clearhouse.kernel.ledger import days, posting
+
+EXPIRY_SECONDS = 1.0
+TOTALS_SECONDS = 1.0
+KEYS_SECONDS = 3_600.0
+_log = structlog.get_logger(__name__)
+
+
+async def work(database: Database, committed: asyncio.Event) -> None:
+    """Do everything that is due, until cancelled."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(Sequencer(database, committed).run())
+        tasks.create_task(_every(EXPIRY_SECONDS, lambda: expire_holds(database)))
+        tasks.create_task(_every(TOTALS_SECONDS, lambda: total_days(database)))
+        tasks.create_task(_every(KEYS_SECONDS, lambda: forget_keys(database)))
+
+
+async def expire_holds(database: Database) -> int:
+    """Free the holds of every book whose time has come, and say so in the journal."""
+    count = 0
+    for book in await _books(database):
+        async with database.writing(book=book) as tx:
+            at = clock.now()
+            expired = await posting.expire_holds(tx, at)
+            if expired:
+                lines = [Line("ledger.hold_expired", ids.text("trf", each)) for each in expired]
+                await writing.write(tx, lines, book=book, kind="ledger.expire", by=writing.SYSTEM, at=at)
+            count += len(expired)
+    return count
+
+
+async def total_days(database: Database) -> int:
+    """Compute the sums of every closing that has none yet."""
+    count = 0
+    for book in await _books(database):
+        async with database.writing(book=book) as tx:
+            count += await days.total_days(tx, clock.now())
+    return count
+
+
+async def forget_keys(database: Database) -> int:
+    """Drop the idempotency keys that are older than they are kept."""
+    async with database.writing() as tx:
+        return await keys.forget(tx, clock.now() - timedelta(days=keys.DAYS_KEPT))
+
+
+async def _books(database: Database) -> list[int]:
+    async with database.writing() as tx:
+        return await books.numbers(tx)
+
+
+async def _every(seconds: float, do: Callable[[], Awaitable[int]]) -> None:
+    while True:
+        try:
+            await do()
+        except DatabaseFault as fault:
+            _log.warning("not done, tried again soon", reason=str(fault))
+        await asyncio.sleep(seconds)

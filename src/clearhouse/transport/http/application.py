@@ -1,0 +1,85 @@
+"""The application: routers behind the entrance, with health, metrics, the OpenAPI document and its page."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any, cast
+
+import msgspec
+from litestar import Litestar, MediaType, Request, Response, Router
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from clearhouse.kernel.access.authentication import Gate
+from clearhouse.kernel.access.limits import Limiter
+from clearhouse.kernel.commands.submitting import Door
+from clearhouse.transport.http.entrance import Application, Entrance
+from clearhouse.transport.http.manual import manual
+from clearhouse.transport.http.problems import ANSWERS
+from clearhouse.transport.http.routes import get
+from clearhouse.transport.http.visits import here
+
+VERSION = version("clearhouse")
+BODY_BYTES_MAX = 1024 * 1024
+PUBLIC = ("/", "/health", "/openapi.json", "/docs")
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Whether the server can do its work."""
+
+    status: str
+    version: str
+
+
+class _One(msgspec.Struct, frozen=True):
+    one: int
+
+
+def application(routers: Sequence[Router], *, door: Door, gate: Gate, limiter: Limiter) -> Entrance:
+    """Return an ASGI application for these routers."""
+    registry = CollectorRegistry()
+
+    @get("/health", summary="Is the server well?", tags=["server"], security=[{}])
+    async def health() -> Health:
+        """Return that it is; 503 if it cannot reach its database."""
+        async with door.database.reading([]) as tx:
+            await tx.row("SELECT 1 AS one", _One)
+        return Health("ok", VERSION)
+
+    @get("/metrics", summary="Figures for Prometheus", tags=["server"], media_type=MediaType.TEXT)
+    async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """Return counters of this process."""
+        here(request).require("metrics:read")
+        return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    @get(["/", "/docs"], include_in_schema=False, media_type=MediaType.HTML)
+    async def docs(request: Request[Any, Any, Any]) -> str:
+        return manual(request.app.openapi_schema.to_schema())
+
+    @get("/openapi.json", include_in_schema=False)
+    async def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
+        return request.app.openapi_schema.to_schema()
+
+    inner = Litestar(
+        route_handlers=[Router("/api/v1", route_handlers=list(routers)), health, metrics, docs, openapi],
+        exception_handlers=ANSWERS,
+        openapi_config=_openapi(),
+        request_max_body_size=BODY_BYTES_MAX,
+        debug=False,
+        logging_config=None,
+    )
+    framework = cast("Application", inner)  # ASGI, whatever types the framework gives it
+    return Entrance(framework, door=door, gate=gate, limiter=limiter, public=PUBLIC, registry=registry)
+
+
+def _openapi() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="Clearhouse",
+        version=VERSION,
+        description="One exact ledger, one audited door for every write. Amounts are decimal text, times RFC 3339 in UTC.",
+        security=[{"key": []}],
+        components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
+        path="/openapi-of-the-framework",
+        use_handler_docstrings=True,
+        render_plugins=[],
+    )

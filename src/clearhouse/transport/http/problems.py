@@ -1,0 +1,162 @@
+"""Problem documents (RFC 9457): how each kind of refusal looks over HTTP, and what becomes of all else that is raised."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi import ResponseSpec
+
+from clearhouse import ids
+from clearhouse.kernel.access.callers import Denied
+from clearhouse.kernel.db.faults import DatabaseFault, Lost, Passing
+from clearhouse.refusals import Kind, Malformed, NotFound, Refusal, as_problem
+
+MEDIA_TYPE = "application/problem+json"
+STATUS: dict[Kind, int] = {
+    Kind.MALFORMED: 400,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.DENIED: 403,
+    Kind.UNKNOWN: 404,
+    Kind.CONFLICT: 409,
+    Kind.TOO_LARGE: 413,
+    Kind.REFUSED: 422,
+    Kind.LIMITED: 429,
+    Kind.UNAVAILABLE: 503,
+}
+_log = structlog.get_logger(__name__)
+
+
+class TooLarge(Refusal):
+    """The body is larger than the {most} bytes that are taken here; send it in parts."""
+
+    code = "too_large"
+    kind = Kind.TOO_LARGE
+
+
+class WrongMethod(Refusal):
+    """There is nothing at {path} for {method}."""
+
+    code = "method_not_allowed"
+    kind = Kind.MALFORMED
+
+
+class DatabaseAway(Refusal):
+    """The database cannot be reached just now; ask again in a moment."""
+
+    code = "database_away"
+    kind = Kind.UNAVAILABLE
+    retryable = True
+
+
+class Unexpected(Refusal):
+    """Something went wrong here and nothing was done; the server's log says what under {reference}."""
+
+    code = "unexpected"
+    kind = Kind.UNAVAILABLE
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A refusal: `code` is stable, `detail` is for people, `retryable` says whether the same again may succeed."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    retryable: bool
+    values: dict[str, str]
+
+
+class _Complaint(msgspec.Struct, frozen=True):
+    """What the framework says of one parameter."""
+
+    message: str = ""
+    key: str = ""
+
+
+DOCUMENTED = {
+    status: ResponseSpec(
+        Problem, media_type=MEDIA_TYPE, generate_examples=False, description=HTTPStatus(status).phrase.capitalize()
+    )
+    for status in (400, 401, 403, 404, 405, 409, 413, 422, 429, 503)
+}
+
+
+def encoded(refusal: Refusal, status: int | None = None) -> tuple[int, bytes, dict[str, str]]:
+    """Return the status, the body and the headers of a refusal."""
+    number = status or STATUS[refusal.kind]
+    headers = {"content-type": MEDIA_TYPE}
+    if refusal.retryable:
+        headers["retry-after"] = "1"
+    if number == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
+    return number, msgspec.json.encode(as_problem(refusal) | {"status": number}), headers
+
+
+def response(refusal: Refusal, status: int | None = None) -> Response[bytes]:
+    """Return a refusal as an answer."""
+    number, body, headers = encoded(refusal, status)
+    return Response(body, status_code=number, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _refused(request: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes]:
+    visit = request.scope.get("visit")
+    if visit is not None and isinstance(refusal, Denied):
+        visit.gate.denied(visit.caller, refusal, book=visit.caller.books.get(refusal.values["book"], 0))
+    return response(refusal)
+
+
+def _invalid(_: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
+    try:
+        first = msgspec.convert(error.extra, list[_Complaint])[0]
+    except (msgspec.ValidationError, IndexError):
+        first = _Complaint(message=error.detail)
+    return response(Malformed(field=first.key or "the request", problem=first.message[:300].rstrip(".")))
+
+
+def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    status = error.status_code
+    if status == HTTPStatus.NOT_FOUND:
+        return response(NotFound(what="page", id=request.scope["path"][:200]))
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        answer = response(WrongMethod(path=request.scope["path"][:200], method=request.method[:20]), status)
+        answer.headers.update(error.headers or {})
+        return answer
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return response(TooLarge(most=str(request.route_handler.resolve_request_max_body_size())))
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return response(Malformed(field="the request", problem=str(error.detail)[:300].rstrip(".")))
+    return _unexpected(request, error)
+
+
+def _malformed(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    return response(Malformed(field="the body", problem=str(error)[:300].rstrip(".")))
+
+
+def _deep(_: Request[Any, Any, Any], _error: RecursionError) -> Response[bytes]:
+    return response(Malformed(field="the body", problem="it is nested too deep"))
+
+
+def _database(request: Request[Any, Any, Any], error: DatabaseFault) -> Response[bytes]:
+    return response(DatabaseAway()) if isinstance(error, Lost | Passing) else _unexpected(request, error)
+
+
+def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    reference = str(ids.fresh())
+    _log.error("request failed", path=request.scope["path"], reference=reference, exc_info=error)
+    return response(Unexpected(reference=reference), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+ANSWERS: dict[type[Exception] | int, Callable[..., Response[bytes]]] = {
+    Refusal: _refused,
+    ValidationException: _invalid,
+    HTTPException: _http,
+    msgspec.DecodeError: _malformed,
+    RecursionError: _deep,
+    DatabaseFault: _database,
+    Exception: _unexpected,
+}

@@ -1,0 +1,73 @@
+"""A visit: one request of a caller who was let in, and what it can do here: submit commands and read its books."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar, cast
+
+from litestar import Request
+from litestar.params import HeaderParameter, QueryParameter
+
+from clearhouse.kernel.access.authentication import Gate
+from clearhouse.kernel.access.callers import Caller, require
+from clearhouse.kernel.access.roles import Scope
+from clearhouse.kernel.commands.kinds import Kind
+from clearhouse.kernel.commands.submitting import Door
+from clearhouse.kernel.db.database import Tx
+from clearhouse.refusals import Refusal
+
+Command = TypeVar("Command")
+Answer = TypeVar("Answer")
+
+Book = Annotated[
+    str | None,
+    QueryParameter(name="book", required=False, max_length=63, description="The book that is meant, if you have several."),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key", required=False, min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$",
+        description="Makes a repetition harmless: the same key and body give the same answer.",
+    ),
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request, let in."""
+
+    caller: Caller
+    door: Door
+    gate: Gate
+
+    async def submit(
+        self, kind: Kind[Command, Answer], command: Command, *, book: str | None = None, key: str | None = None
+    ) -> Answer:
+        """Carry out one command, or raise its refusal."""
+        answer = (await self.submit_all(kind, [command], book=book, key=key))[0]
+        if isinstance(answer, Refusal):
+            raise answer
+        return answer
+
+    async def submit_all(
+        self, kind: Kind[Command, Answer], commands: Sequence[Command], *, book: str | None = None, key: str | None = None
+    ) -> list[Answer | Refusal]:
+        """Carry out commands and return an answer for each."""
+        return await self.door.submit(kind, commands, caller=self.caller, book=self.caller.book(book), key=key)
+
+    def require(self, scope: Scope, book: str | None = None) -> int:
+        """Refuse a caller that may not do this, and return the book that is meant."""
+        number = self.caller.book(book)
+        require(self.caller, scope, number)
+        return number
+
+    @asynccontextmanager
+    async def reading(self, scope: Scope, book: str | None = None) -> AsyncGenerator[Tx]:
+        """Open a view of one book, if the caller may see it."""
+        async with self.door.database.reading([self.require(scope, book)]) as tx:
+            yield tx
+
+
+def here(request: Request[Any, Any, Any]) -> Visit:
+    """Return the visit that a request is."""
+    return cast("Visit", request.scope["visit"])  # type: ignore[typeddict-item] - the entrance put it there
