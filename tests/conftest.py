@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.db.database import Database
@@ -60,7 +60,7 @@ def template(database_dsn: str) -> Iterator[str]:
     with _made(database_dsn) as dsn:
         asyncio.run(migrate(dsn))
         asyncio.run(admit(dsn, PASSWORD))
-        yield str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+        yield str(conninfo_to_dict(dsn)["dbname"])
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ class House:
 
 def client(entrance: Entrance, key: str) -> httpx.AsyncClient:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return httpx.AsyncClient(transport=httpx.ASGITransport(entrance), base_url=URL, headers=headers)  # type: ignore[arg-type] - ASGI
+    return httpx.AsyncClient(transport=httpx.ASGITransport(entrance), base_url=URL, headers=headers)
 
 
 def ok(answer: httpx.Response) -> Any:

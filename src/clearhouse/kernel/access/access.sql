@@ -75,7 +75,7 @@ UPDATE principal SET disabled_at = %(at)s WHERE book = %(book)s AND id = %(id)s 
 -- name: add_key
 -- A new key of a principal that is at home in the book and not shut out.
 INSERT INTO access_key (book, id, principal, digest, label, issued_at, expires_at)
-SELECT p.book, %(id)s, p.id, %(digest)s, %(label)s, %(at)s, %(expires_at)s
+SELECT p.book, %(id)s::uuid AS key, p.id, %(digest)s, %(label)s, %(at)s, %(expires_at)s
 FROM principal AS p
 WHERE p.book = %(book)s AND p.id = %(principal)s AND p.disabled_at IS NULL
 ON CONFLICT DO NOTHING

@@ -125,7 +125,7 @@ class _Physical:
                 self.progress("copying the files")
                 await asyncio.to_thread(_copy, self.source, half, home)
                 await self._settle(home, half)
-                half.rename(home.data)
+                half.rename(home.pgdata)
             except BaseException:
                 home.remove()
                 raise

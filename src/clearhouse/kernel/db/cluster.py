@@ -43,7 +43,7 @@ async def create(home: Home, programs: Path) -> None:
         await Program(programs / "initdb", _initdb_arguments(half, secret), home.owner).run()
     finally:
         secret.unlink()
-    half.rename(home.data)
+    half.rename(home.pgdata)
 
 
 def empty_folder(home: Home) -> Path:
@@ -58,7 +58,7 @@ def empty_folder(home: Home) -> Path:
 
 def check(home: Home) -> None:
     """Refuse a cluster of another major version, or one whose password is lost."""
-    found = (home.data / "PG_VERSION").read_text().strip()
+    found = (home.pgdata / "PG_VERSION").read_text().strip()
     if found != MAJOR:
         raise OtherMajor(folder=str(home.folder), found=found, expected=MAJOR)
     if not home.password_file.exists():
@@ -82,13 +82,13 @@ def command(home: Home, programs: Path, sockets: Path) -> list[str]:
         "unix_socket_directories": str(sockets),
     }
     options = [option for name, value in fixed.items() for option in ("-c", f"{name}={value}")]
-    return [str(programs / "postgres"), "-D", str(home.data), *options]
+    return [str(programs / "postgres"), "-D", str(home.pgdata), *options]
 
 
 def is_ready(home: Home) -> bool:
     """Tell whether PostgreSQL says that it takes connections."""
     with suppress(OSError, IndexError):
-        return (home.data / "postmaster.pid").read_text().splitlines()[STATUS_LINE].strip() == "ready"
+        return (home.pgdata / "postmaster.pid").read_text().splitlines()[STATUS_LINE].strip() == "ready"
     return False
 
 

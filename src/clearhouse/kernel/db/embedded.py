@@ -84,7 +84,7 @@ class EmbeddedServer:
         lock = claim(folder)
         try:
             home = Home.of(folder, REFUGE)
-            await stop_survivors(home.data)
+            await stop_survivors(home.pgdata)
             await asyncio.to_thread(home.remove)
         finally:
             os.close(lock)
@@ -121,12 +121,12 @@ class EmbeddedServer:
         return f"PostgreSQL ended with status {status}: {self._run.reason()}"
 
     async def _prepare(self, home: Home) -> Path:
-        if await stop_survivors(home.data):
+        if await stop_survivors(home.pgdata):
             self._progress("PostgreSQL was still running there: stopped")
-        forget_dead(home.data)
+        forget_dead(home.pgdata)
         home.make()
         programs = await asyncio.to_thread(reachable_folder, home.owner, self._refuge)
-        if not home.data.exists():
+        if not home.pgdata.exists():
             self._progress("making a new database")
             await cluster.create(home, programs)
         cluster.check(home)
@@ -180,7 +180,7 @@ class _Run:
         if self.guard.stdin is not None:
             self.guard.stdin.close()
         await self.status()
-        await stop_survivors(self.home.data)  # only if somebody killed the guard
+        await stop_survivors(self.home.pgdata)  # only if somebody killed the guard
         self.home.drop_socket_folder()
 
     def news(self) -> list[str]:

@@ -93,7 +93,7 @@ class Home:
         return cls(folder, known or _choose(folder, owner, refuge), owner)
 
     @property
-    def data(self) -> Path:
+    def pgdata(self) -> Path:
         """PGDATA."""
         return self.path / "data"
 

@@ -53,11 +53,11 @@ BEGIN
     END LOOP;
 END $$;
 CREATE POLICY own_books ON access_grant FOR SELECT TO clearhouse_reader
-    USING (book = ANY (current_setting('clearhouse.books')::int[]));
+    USING (book = ANY(current_setting('clearhouse.books')::int[]));
 CREATE POLICY own_books ON access_key FOR SELECT TO clearhouse_reader
-    USING (book = ANY (current_setting('clearhouse.books')::int[]));
+    USING (book = ANY(current_setting('clearhouse.books')::int[]));
 CREATE POLICY own_books ON principal FOR SELECT TO clearhouse_reader
     USING (
-        book = ANY (current_setting('clearhouse.books')::int[])
-        OR id IN (SELECT g.principal FROM access_grant AS g WHERE g.book = ANY (current_setting('clearhouse.books')::int[]))
+        book = ANY(current_setting('clearhouse.books')::int[])
+        OR id IN (SELECT g.principal FROM access_grant AS g WHERE g.book = ANY(current_setting('clearhouse.books')::int[]))
     );
