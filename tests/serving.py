@@ -30,7 +30,7 @@ class Serving:
 
     @property
     def postmaster(self) -> int:
-        found = postmaster_pid(Home.of(self.folder, self.folder).data)
+        found = postmaster_pid(Home.of(self.folder, self.folder).pgdata)
         assert found is not None
         return found
 

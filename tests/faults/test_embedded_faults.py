@@ -43,7 +43,7 @@ def told_by_a_start(folder: Path) -> list[str]:
     with psycopg.connect(dsn) as connection:
         assert connection.execute("SELECT count(*) FROM kept").fetchone() == (ROWS,)
     asyncio.run(server.stop())
-    assert not survivors(Home.of(folder, folder).data)
+    assert not survivors(Home.of(folder, folder).pgdata)
     return told
 
 
@@ -102,8 +102,8 @@ def test_a_postmaster_that_nobody_guards_is_taken_over(folder: Path) -> None:
 def test_a_stranger_with_a_recycled_number_is_left_alone(folder: Path) -> None:
     killed(folder, with_it=("guard", "postmaster"))
     home = Home.of(folder, folder)
-    lock = home.data / "postmaster.pid"
-    stranger = subprocess.Popen(["sleep", "600"], user=home.owner.uid, cwd=home.data)
+    lock = home.pgdata / "postmaster.pid"
+    stranger = subprocess.Popen(["sleep", "600"], user=home.owner.uid, cwd=home.pgdata)
     with stranger:
         lines = lock.read_text().splitlines()
         lock.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
@@ -117,7 +117,7 @@ def test_the_death_of_postgresql_is_noticed_while_we_run(folder: Path) -> None:
         server = EmbeddedServer(folder, memory_bytes=MEMORY_BYTES)
         write(await server.start())
         loss = asyncio.create_task(server.lost())
-        found = postmaster_pid(Home.of(folder, folder).data)
+        found = postmaster_pid(Home.of(folder, folder).pgdata)
         assert found is not None
         os.kill(found, signal.SIGKILL)
         said = await asyncio.wait_for(loss, 10)
@@ -152,11 +152,11 @@ def test_a_database_half_made_is_made_again(folder: Path) -> None:
     with serving(folder) as other:
         write(other.dsn)
     home = Home.of(folder, folder)
-    home.data.rename(home.data.with_name("data.half"))
+    home.pgdata.rename(home.pgdata.with_name("data.half"))
     with serving(folder) as other:
         write(other.dsn)
     told_by_a_start(folder)
-    assert not home.data.with_name("data.half").exists()
+    assert not home.pgdata.with_name("data.half").exists()
 
 
 @pytest.mark.parametrize(("ignored", "status"), [("INT", 128 + signal.SIGQUIT), ("INT QUIT", 128 + signal.SIGKILL)])

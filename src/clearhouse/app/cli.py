@@ -9,6 +9,8 @@ import uvloop
 from cyclopts import App, Group
 
 from clearhouse.app import logs, server
+from clearhouse.app.bench import ledger as bench_ledger
+from clearhouse.app.bench import printing
 from clearhouse.app.config import Config
 from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.db import backup as backups
@@ -110,6 +112,28 @@ def recover() -> None:
     uvloop.run(do())
 
 
+bench_verbs = App(name="bench", help="Measure, as ratios to references in the same run.")
+app.command(bench_verbs)
+
+
+@bench_verbs.command
+def ledger(*, seconds: int = 90, json: bool = False, tigerbeetle: str | None = None) -> None:
+    """Measure posting and reading against pgbench, COPY and, if there is one, TigerBeetle.
+
+    Parameters
+    ----------
+    seconds
+        How long the whole run takes, about.
+    json
+        Print one JSON object instead of a table.
+    tigerbeetle
+        HOST:PORT of a TigerBeetle server, to send it the same batches.
+
+    """
+    found = uvloop.run(bench_ledger.run(seconds, tigerbeetle=tigerbeetle, tell=tell))
+    printing.show(found, as_json=json)
+
+
 def main() -> None:
     """Run a verb; a refusal is a sentence and exit code 2."""
     try:
@@ -142,3 +166,7 @@ async def _reachable(config: Config) -> AsyncGenerator[str]:
         return
     async with server.owner_address(config, tell) as dsn:
         yield dsn
+
+
+if __name__ == "__main__":
+    main()

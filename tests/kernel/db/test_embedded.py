@@ -164,7 +164,7 @@ def test_root_copies_programs_that_the_other_user_cannot_reach(
 def test_the_files_belong_to_a_user_who_can_do_little_else(folder: Path) -> None:
     with running(folder):
         home = Home.of(folder, folder)
-        assert {Path(f"/proc/{pid}").stat().st_uid for pid in survivors(home.data)} == {Owner.preferred().uid}
+        assert {Path(f"/proc/{pid}").stat().st_uid for pid in survivors(home.pgdata)} == {Owner.preferred().uid}
         assert home.owner == Owner.preferred()
         assert (folder / "password").stat().st_uid == 0
 
@@ -190,7 +190,7 @@ def test_an_ordinary_user_runs_it_alike(folder: Path) -> None:
 def test_a_folder_of_another_major_version_is_refused(folder: Path) -> None:
     with running(folder):
         pass
-    (Home.of(folder, folder).data / "PG_VERSION").write_text("17\n")
+    (Home.of(folder, folder).pgdata / "PG_VERSION").write_text("17\n")
     with pytest.raises(OtherMajor, match="PostgreSQL 17"):
         asyncio.run(EmbeddedServer(folder).start())
 
@@ -206,10 +206,10 @@ def test_a_lost_password_is_said_and_not_replaced(folder: Path) -> None:
 def test_settings_that_postgresql_refuses_are_told_in_its_own_words(folder: Path) -> None:
     with running(folder):
         pass
-    (Home.of(folder, folder).data / "postgresql.auto.conf").write_text("shared_buffers = 'much'\n")
+    (Home.of(folder, folder).pgdata / "postgresql.auto.conf").write_text("shared_buffers = 'much'\n")
     with pytest.raises(ServerFailed, match=r'invalid value for parameter "shared_buffers"'):
         asyncio.run(EmbeddedServer(folder).start())
-    assert not survivors(Home.of(folder, folder).data)
+    assert not survivors(Home.of(folder, folder).pgdata)
 
 
 def test_what_is_not_a_folder_cannot_hold_data(open_folder: Path) -> None:

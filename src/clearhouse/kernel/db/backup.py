@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from clearhouse import clock
 from clearhouse.kernel.db import cluster, roles
-from clearhouse.kernel.db.binaries import Program, binary, quiet, reachable_folder
+from clearhouse.kernel.db.binaries import Program, binary, client, quiet, reachable_folder
 from clearhouse.kernel.db.home import REFUGE, SUPERUSER, Home, claimed
 from clearhouse.refusals import Kind, Refusal
 
@@ -48,7 +47,7 @@ async def physical(dsn: str, target: Path, *, progress: Progress = quiet) -> Pat
     final = await asyncio.to_thread(_place, target / f"clearhouse-{clock.now():%Y%m%dT%H%M%SZ}")
     half = final.with_name(final.name + ".half")
     try:
-        await _of(dsn, "pg_basebackup", f"--pgdata={half}", "--wal-method=stream", "--checkpoint=fast",
+        await client(dsn, "pg_basebackup", f"--pgdata={half}", "--wal-method=stream", "--checkpoint=fast",
                   "--manifest-checksums=SHA256", "--progress").run(progress)  # fmt: skip
         await verify(half, progress=progress)
         await asyncio.to_thread(half.rename, final)
@@ -62,7 +61,7 @@ async def logical(dsn: str, target_file: Path, *, progress: Progress = quiet) ->
     file = await asyncio.to_thread(_place, target_file)
     half = file.with_name(file.name + ".half")
     try:
-        await _of(dsn, "pg_dump", "--format=custom", f"--schema={SCHEMA}", f"--file={half}", "--verbose").run(
+        await client(dsn, "pg_dump", "--format=custom", f"--schema={SCHEMA}", f"--file={half}", "--verbose").run(
             _steps(progress)
         )
         await roles.write_note(dsn, file)
@@ -163,19 +162,10 @@ async def _restore_logical(source: Path, dsn: str, progress: Progress) -> None:
         if row != (0,):
             raise TargetNotEmpty(target=connection.info.dbname)
         await roles.make_noted(connection, source)
-    await _of(dsn, "pg_restore", "--exit-on-error", "--single-transaction", "--no-owner", "--verbose",
+    await client(dsn, "pg_restore", "--exit-on-error", "--single-transaction", "--no-owner", "--verbose",
               str(place)).run(_steps(progress))  # fmt: skip
 
 
 def _steps(progress: Progress) -> Progress:
     """Return a listener that passes on what pg_dump and pg_restore say of each table, and not the rest."""
     return lambda line: progress(line.partition(": ")[2]) if ' table "' in line else None
-
-
-def _of(dsn: str, name: str, *arguments: str) -> Program:
-    """Return a client program that talks to a database, its password where no list of processes shows it."""
-    parts = conninfo_to_dict(dsn)
-    password = parts.pop("password", None)
-    address = make_conninfo("", **parts)
-    variables = () if password is None else (("PGPASSWORD", str(password)),)
-    return Program(binary(name), [f"--dbname={address}", *arguments], variables=variables)

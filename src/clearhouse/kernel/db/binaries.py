@@ -16,6 +16,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
 from clearhouse.kernel.db.owner import OURSELVES, Owner, open_folder
 from clearhouse.refusals import Kind, Refusal
 
@@ -182,3 +184,12 @@ def _copy_open(source: str, target: str) -> None:
     shutil.copyfile(source, target, follow_symlinks=False)
     if not Path(target).is_symlink():
         Path(target).chmod(0o755 if os.access(source, os.X_OK) else 0o644)
+
+
+def client(dsn: str, name: str, *arguments: str) -> Program:
+    """Return a client program that talks to a database, its password where no list of processes shows it."""
+    parts = conninfo_to_dict(dsn)
+    password = parts.pop("password", None)
+    address = make_conninfo("", **parts)
+    variables = () if password is None else (("PGPASSWORD", str(password)),)
+    return Program(binary(name), [f"--dbname={address}", *arguments], variables=variables)

@@ -164,12 +164,16 @@ def _figures(account: Account, counters: _Counters) -> dict[str, str]:
     return {name: decimal_text(value, exponent) for name, value in figures.items()}
 
 
+EVER = datetime(1, 1, 1, tzinfo=UTC)
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """A part of a statement: from an instant (inclusive) to another (exclusive), after or before a line."""
 
-    since: datetime = datetime(1, 1, 1, tzinfo=UTC)
-    until: datetime = datetime(9999, 12, 31, tzinfo=UTC)
+    since: datetime = EVER
+    until: datetime = NEVER
     cursor: str | None = None
     newest_first: bool = False
     most: int = 100

@@ -160,7 +160,8 @@ async def show_statement(
 ) -> Response[Page[StatementLine]]:  # fmt: skip
     """Return the transfers of an account as they were booked."""
     span = Span(
-        since=Span.since if since is None else clock.parse(since), until=Span.until if until is None else clock.parse(until),
+        since=clock.parse(since) if since is not None else balances.EVER,
+        until=clock.parse(until) if until is not None else balances.NEVER,
         cursor=cursor, newest_first=order == "newest", most=limit + 1,
     )  # fmt: skip
     async with here(request).reading(READ, book) as tx:

@@ -1,0 +1,288 @@
+"""The ledger's bench: the posting engine alone and through the door, single callers, HTTP, and reads."""
+
+import asyncio
+import os
+import random
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+from clearhouse import clock, ids
+from clearhouse.app import server, worker
+from clearhouse.app.bench import references
+from clearhouse.app.bench.http_load import load
+from clearhouse.app.bench.rounds import Contestant, Report, race, report
+from clearhouse.app.config import Config
+from clearhouse.asking import Asked
+from clearhouse.kernel.access import bootstrap, keys, principals
+from clearhouse.kernel.access.callers import Caller
+from clearhouse.kernel.access.principals import AddPrincipal
+from clearhouse.kernel.access.roles import scopes_of
+from clearhouse.kernel.commands.submitting import Door
+from clearhouse.kernel.db.database import Database
+from clearhouse.kernel.db.faults import Stale
+from clearhouse.kernel.ledger import accounts, balances, posting
+from clearhouse.kernel.ledger.accounts import OpenAccount
+from clearhouse.kernel.ledger.transfers import Leg, Posted, PostTransaction
+from clearhouse.refusals import Kind, Refusal
+from clearhouse.slices.operations.commands import POST
+
+ACCOUNTS = 100_000
+OPENED_AT_ONCE = 10_000
+COMMANDS = 64_000
+IN_FLIGHT = 2
+READS = 200
+SETTLING_SECONDS = 12.0
+
+Tell = Callable[[str], None]
+
+
+class ApiSilent(Refusal):
+    """The API did not start; `clearhouse api` says why."""
+
+    code = "api_silent"
+    kind = Kind.UNAVAILABLE
+
+
+class WrongCount(Refusal):
+    """{name}: {acknowledged} were acknowledged and {found} are in the ledger."""
+
+    code = "wrong_count"
+    kind = Kind.REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A ledger to post into, and who posts."""
+
+    database: Database
+    door: Door
+    caller: Caller
+    book: int
+    uniform: Sequence[PostTransaction]
+    hot: Sequence[PostTransaction]
+
+    async def counted(self, name: str, post: Callable[[float], Awaitable[int]], seconds: float) -> float:
+        """Return how many a second `post` posted, as read back."""
+        before, start = await self._transfers(), perf_counter()
+        acknowledged = await post(seconds)
+        elapsed = perf_counter() - start
+        found = await self._transfers() - before
+        if found != acknowledged:
+            raise WrongCount(name=name, acknowledged=str(acknowledged), found=str(found))
+        return found / elapsed
+
+    async def _transfers(self) -> int:
+        async with self.database.reading([self.book]) as tx:
+            found = await tx.row("SELECT count(*) AS count FROM ledger_transfer WHERE book = %(book)s", _Count, book=tx.book)
+            return 0 if found is None else found.count
+
+    async def engine(self, seconds: float, *, batch: int, hot: bool) -> int:
+        """Post batches straight into the ledger, two at a time."""
+        return await self._in_flight(seconds, partial(self._post, batch=batch, hot=hot))
+
+    async def submitted(self, seconds: float, *, batch: int, hot: bool) -> int:
+        """Post batches through the door: keys, journal and all."""
+        return await self._in_flight(seconds, partial(self._submit, batch=batch, hot=hot))
+
+    async def callers(self, seconds: float, *, count: int, hot: bool = False) -> int:
+        """Let single callers post one transaction after another, each with a key."""
+        until = perf_counter() + seconds
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(self._single(place, until, hot=hot)) for place in range(count)]
+        return sum(each.result() for each in running)
+
+    async def _single(self, place: int, until: float, *, hot: bool) -> int:
+        commands, count = self.hot if hot else self.uniform, 0
+        while perf_counter() < until:
+            key = f"{place}-{count}-{until}"
+            answers = await self.door.submit(POST, [random.choice(commands)], caller=self.caller, book=self.book, key=key)
+            count += isinstance(answers[0], Posted)
+        return count
+
+    async def _in_flight(self, seconds: float, once: Callable[[], Awaitable[int]]) -> int:
+        until = perf_counter() + seconds
+
+        async def again() -> int:
+            count = await once()
+            while perf_counter() < until:
+                count += await once()
+            return count
+
+        return sum(await asyncio.gather(*(again() for _ in range(IN_FLIGHT))))
+
+    async def _post(self, *, batch: int, hot: bool) -> int:
+        by = self.caller.id
+        for careful in (False, True, True, True):
+            asked = [Asked(command, ids.fresh(), by) for command in self._some(batch, hot=hot)]
+            try:
+                async with self.database.writing(book=self.book, careful=careful) as tx:
+                    return _posted(await posting.post(tx, asked, clock.now()))
+            except Stale:
+                continue
+        return 0
+
+    async def _submit(self, *, batch: int, hot: bool) -> int:
+        return _posted(await self.door.submit(POST, self._some(batch, hot=hot), caller=self.caller, book=self.book))
+
+    def _some(self, batch: int, *, hot: bool) -> Sequence[PostTransaction]:
+        start = random.randrange(COMMANDS - batch)
+        return (self.hot if hot else self.uniform)[start : start + batch]
+
+    async def read(self, _seconds: float, *, account: str) -> float:
+        """Return how many microseconds a balance takes, now and as of an instant."""
+        at = datetime(2026, 1, 1, tzinfo=clock.now().tzinfo)
+        async with self.database.reading([self.book]) as tx:
+            start = perf_counter()
+            for _ in range(READS):
+                found = await accounts.find(tx, account, "USD")
+                balances.balance_now(found)
+                await balances.balance_at(tx, found, at)
+            return (perf_counter() - start) / READS * 1e6
+
+
+def _posted(answers: Sequence[Posted | Refusal]) -> int:
+    return sum(isinstance(each, Posted) for each in answers)
+
+
+def _payment(debit: int, credit: int) -> PostTransaction:
+    return PostTransaction([Leg(debit=f"a:{debit}", credit=f"a:{credit}", amount="1.00", currency="USD")])
+
+
+async def run(seconds: float, *, tigerbeetle: str | None, tell: Tell) -> Report:
+    """Measure everything within so many seconds, and return the report."""
+    begun = perf_counter()
+    async with AsyncExitStack() as stack:
+        config = Config(data=stack.enter_context(_folder()), rate_limit=10_000_000)
+        dsn = await stack.enter_async_context(server.owner_address(config, tell))
+        database = await stack.enter_async_context(server.opened(dsn, tell))
+        tell(f"opening {ACCOUNTS:,} accounts")
+        bench, key = await _prepared(database)
+        working = asyncio.create_task(worker.work(database, bench.door.committed))
+        stack.callback(working.cancel)
+        await references.prepare_pgbench(dsn)
+        url = await stack.enter_async_context(_api(dsn))
+        contestants = _contestants(bench, dsn, url, key, tigerbeetle)
+        await race(contestants, seconds=max(5.0, seconds - (perf_counter() - begun) - SETTLING_SECONDS / 4), tell=tell)
+        await bench.door.close()
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+    return report("ledger", contestants)
+
+
+@contextmanager
+def _folder() -> Generator[Path]:
+    """Give a data folder for one run, on a way that PostgreSQL's user may go."""
+    with tempfile.TemporaryDirectory(prefix="clearhouse-bench-", ignore_cleanup_errors=True) as made:
+        Path(made).chmod(0o711)
+        yield Path(made) / "data"
+
+
+async def _prepared(database: Database) -> tuple[Bench, str]:
+    await bootstrap.ensure_admin(database, None)
+    async with database.writing() as tx:
+        tx.book = _first(await tx.rows("SELECT id FROM book WHERE name = 'main'", _Number))
+        at = clock.now()
+        for start in range(0, ACCOUNTS, OPENED_AT_ONCE):
+            wanted = [OpenAccount(code=f"a:{start + place}", asset="USD") for place in range(OPENED_AT_ONCE)]
+            await accounts.open_accounts(tx, [Asked(each, ids.fresh(), ids.NOBODY) for each in wanted], at)
+        added = AddPrincipal("the bench", roles=["operator", "viewer"], kind="service")
+        own = ids.fresh()
+        await principals.add_principals(tx, [Asked(added, own, ids.NOBODY)], at)
+        issued = await keys.issue_keys(tx, [Asked(keys.IssueKey(ids.text("prn", own)), ids.fresh(), ids.NOBODY)], at)
+        await tx.tuples("INSERT INTO book (name) VALUES ('copied') RETURNING id")
+    if isinstance(issued[0], Refusal):
+        raise issued[0]
+    scopes = {tx.book: scopes_of(["operator", "viewer"])}
+    caller = Caller(own, "the bench", books={"main": tx.book}, scopes=scopes)
+    uniform = [_payment(*random.sample(range(ACCOUNTS), 2)) for _ in range(COMMANDS)]
+    hot = [_payment(0, random.randrange(1, ACCOUNTS)) for _ in range(COMMANDS)]
+    return Bench(database, Door(database), caller, tx.book, uniform, hot), issued[0].secret
+
+
+def _first(rows: Sequence[_Number]) -> int:
+    return rows[0].id
+
+
+@asynccontextmanager
+async def _api(dsn: str) -> AsyncGenerator[str]:
+    """Run the API in a process of its own, as it would be."""
+    environment = os.environ | {"DATABASE_URL": dsn, "HTTP_PORT": "0", "RATE_LIMIT": "10000000"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "clearhouse.app.cli", "api", env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        url = ""
+        while process.stderr is not None and not url:
+            line = (await process.stderr.readline()).decode()
+            url = line.partition("listening on ")[2].partition(" ")[0]
+            if not line:
+                raise ApiSilent
+        yield url
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def _contestants(bench: Bench, dsn: str, url: str, key: str, tigerbeetle: str | None) -> list[Contestant]:
+    def posting_turn(name: str, post: Callable[[float], Awaitable[int]]) -> Callable[[float], Awaitable[float]]:
+        return partial(bench.counted, name, post)
+
+    async def over_http(seconds: float) -> int:
+        return (await load(url, key, connections=64, accounts=ACCOUNTS, seconds=seconds)).posted
+
+    rows, tps, time = "transfers/s", "transactions/s", "microseconds"
+    beetle = references.TigerBeetle(tigerbeetle, 10_000) if tigerbeetle else None
+    found = [
+        Contestant("pgbench", tps, partial(references.pgbench, dsn)),
+        Contestant("COPY, nothing else", "rows/s", partial(references.copy, bench.database, bench.book + 1)),
+    ]
+    for batch in (8_000, 1_000):
+        reference = f"TigerBeetle {batch}"
+        if beetle is not None:
+            found.append(Contestant(reference, rows, partial(beetle.turn, batch=batch, hot=False)))
+        for hot in (False, True):
+            shape = f"{batch} {'hot' if hot else 'uniform'}"
+            against = f"engine {batch} uniform" if hot else reference if beetle else "COPY, nothing else"
+            engine = posting_turn(f"engine {shape}", partial(bench.engine, batch=batch, hot=hot))
+            goals = (0.9, 1.2) if hot else (0.5, 1.0) if beetle else (None, None)
+            found.append(Contestant(f"engine {shape}", rows, engine, against, goals[1], goals[0]))
+        door = posting_turn(f"submit {batch}", partial(bench.submitted, batch=batch, hot=False))
+        goals = (0.3, 0.6) if beetle else (None, None)
+        against = reference if beetle else "COPY, nothing else"
+        found.append(Contestant(f"submit {batch} uniform", rows, door, against, goals[1], goals[0]))
+    for count in (64, 256):
+        single = posting_turn(f"{count} callers", partial(bench.callers, count=count))
+        found.append(Contestant(f"{count} single callers", rows, single, "pgbench", 5.0, 2.0))
+    found.append(
+        Contestant(
+            "64 single callers, hot",
+            rows,
+            posting_turn("hot callers", partial(bench.callers, count=64, hot=True)),
+            "pgbench",
+        )
+    )
+    found.append(Contestant("HTTP, 64 connections", rows, posting_turn("HTTP", over_http), "pgbench", 2.5, 1.2))
+    found.append(Contestant("balance read, few behind it", time, partial(bench.read, account="a:1")))
+    found.append(
+        Contestant(
+            "balance read, most behind it", time, partial(bench.read, account="a:0"), "balance read, few behind it", 1.0, 1.5
+        )
+    )
+    return found

@@ -1,0 +1,33 @@
+"""Printing a report: a table for people, one object of JSON for machines."""
+
+import sys
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from clearhouse.app.bench.rounds import Report, Result
+
+
+def show(found: Report, *, as_json: bool) -> None:
+    """Print a report."""
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        return
+    table = Table(title=f"{found.bench} on {found.machine}")
+    for name in ("what", "median", "unit", "÷", "ratio", "must", "goal", "spread"):
+        table.add_column(name, justify="left" if name in {"what", "unit", "÷"} else "right")
+    for each in found.results:
+        table.add_row(
+            each.name, f"{each.value:,.0f}", each.unit, each.reference or "", _figure(each.ratio), _figure(each.least),
+            _figure(each.goal), _spread(each),
+        )  # fmt: skip
+    Console().print(table)
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _spread(each: Result) -> str:
+    return f"±{each.spread * 50:.0f} %"

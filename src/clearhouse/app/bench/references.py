@@ -1,0 +1,103 @@
+"""The references: pgbench as it comes with the server, plain COPY into the same table, and TigerBeetle's Python client."""
+
+import random
+import re
+from importlib import import_module
+from time import perf_counter
+from typing import Any
+
+from clearhouse import clock, ids
+from clearhouse.kernel.db.binaries import client
+from clearhouse.kernel.db.database import Database
+from clearhouse.refusals import Kind, Refusal
+
+SCALE = 10
+CLIENTS = 16
+COPIED = 8_000
+ACCOUNTS = 10_000
+_COPY = """
+COPY ledger_transfer (
+    book, id, transaction, position, kind, booked, effective, debit, credit, amount,
+    debit_debits_posted, debit_credits_posted, debit_debits_pending, debit_credits_pending,
+    credit_debits_posted, credit_credits_posted, credit_debits_pending, credit_credits_pending
+) FROM STDIN
+"""
+
+
+class PgbenchSilent(Refusal):
+    """pgbench did not say how fast it was: {said}"""  # noqa: D400 - what it said ends it
+
+    code = "pgbench_silent"
+    kind = Kind.UNAVAILABLE
+
+
+class TigerBeetleMissing(Refusal):
+    """TigerBeetle's client is not installed; it is the extra `bench` of this package."""
+
+    code = "tigerbeetle_missing"
+    kind = Kind.UNAVAILABLE
+
+
+async def prepare_pgbench(dsn: str) -> None:
+    """Make the tables of pgbench, in the schema that nobody else uses here."""
+    await client(dsn, "pgbench", "--initialize", f"--scale={SCALE}", "--quiet").run()
+
+
+async def pgbench(dsn: str, seconds: float) -> float:
+    """Return the transactions a second of pgbench's TPC-B-like script."""
+    arguments = (f"--client={CLIENTS}", "--jobs=2", "--protocol=prepared", "--no-vacuum", f"--time={max(1, round(seconds))}")
+    said = await client(dsn, "pgbench", *arguments).run()
+    found = re.search(r"^tps = ([0-9.]+)", said, re.MULTILINE)
+    if found is None:
+        raise PgbenchSilent(said=said[-300:])
+    return float(found[1])
+
+
+async def copy(database: Database, book: int, seconds: float) -> float:
+    """Return the rows a second that COPY appends to the ledger's own table, with all of its indexes, and nothing else."""
+    accounts = [str(ids.fresh()) for _ in range(ACCOUNTS)]
+    count, start = 0, perf_counter()
+    while perf_counter() - start < seconds:
+        lines = "".join(_line(book, accounts) for _ in range(COPIED))
+        async with database.writing(book=book) as tx:
+            await tx.copy(_COPY, lines)
+        count += COPIED
+    return count / (perf_counter() - start)
+
+
+def _line(book: int, accounts: list[str]) -> str:
+    own = ids.fresh()
+    debit, credit = random.sample(accounts, 2)
+    now = clock.now()
+    counters = "100\t100\t0\t0\t100\t100\t0\t0"
+    return f"{book}\t{own}\t{own}\t0\t0\t{now.isoformat()}\t{now.date()}\t{debit}\t{credit}\t100\t{counters}\n"
+
+
+class TigerBeetle:
+    """TigerBeetle's synchronous client on a server that somebody else runs."""
+
+    def __init__(self, address: str, accounts: int) -> None:
+        try:
+            self._tb: Any = import_module("tigerbeetle")
+        except ImportError as error:
+            raise TigerBeetleMissing from error
+        self._client: Any = self._tb.ClientSync(cluster_id=0, replica_addresses=address)
+        self._accounts = [self._tb.id() for _ in range(accounts)]
+        made = [self._tb.Account(id=each, ledger=1, code=1) for each in self._accounts]
+        for start in range(0, len(made), COPIED):
+            self._client.create_accounts(made[start : start + COPIED])
+
+    async def turn(self, seconds: float, *, batch: int, hot: bool) -> float:
+        """Return the transfers a second in batches of a size."""
+        count, start = 0, perf_counter()
+        while perf_counter() - start < seconds:
+            wrong = self._client.create_transfers([self._transfer(hot=hot) for _ in range(batch)])
+            count += batch - len([each for each in wrong if "CREATED" not in str(each)])
+        return count / (perf_counter() - start)
+
+    def _transfer(self, *, hot: bool) -> Any:
+        debit, credit = random.sample(self._accounts, 2)
+        debit = self._accounts[0] if hot and credit != self._accounts[0] else debit
+        return self._tb.Transfer(
+            id=self._tb.id(), debit_account_id=debit, credit_account_id=credit, amount=100, ledger=1, code=1
+        )
