@@ -4,15 +4,15 @@ The id is made once, at the door (from the key, if the caller gave one), so a co
 or a lost connection makes the same thing again and never a second one.
 """
 
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 from uuid import UUID
+
+import msgspec
 
 Command = TypeVar("Command", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked(Generic[Command]):
+class Asked(msgspec.Struct, Generic[Command], frozen=True):
     """One command, who asks, and the id for what it makes."""
 
     command: Command

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from random import Random
 from typing import NewType
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 from clearhouse.refusals import Kind, Refusal
 
@@ -54,6 +54,17 @@ class _Last:
 _steps = Random(os.urandom(16))  # noqa: S311 - no secrets; each millisecond begins with the system's own
 
 
+def _uuid(number: int) -> UUID:
+    """Return the UUID of a number that is known to fit: what its constructor does, less all of its questions."""
+    made = _new(UUID)
+    _set(made, "int", number)
+    _set(made, "is_safe", _SAFE)
+    return made
+
+
+_new, _set, _SAFE = object.__new__, object.__setattr__, SafeUUID.unknown
+
+
 def fresh() -> UUID:
     """Return a new id (version 7) above every other of this process, with room for a transaction's legs between."""
     millisecond = time.time_ns() // 1_000_000
@@ -64,13 +75,13 @@ def fresh() -> UUID:
         _Last.millisecond = max(millisecond, _Last.millisecond + 1)
         number = _stamped(_Last.millisecond << 80 | int.from_bytes(os.urandom(10), "big"), _VERSION_7)
     _Last.number = number
-    return UUID(int=number)
+    return _uuid(number)
 
 
 def derived(*parts: str) -> UUID:
     """Return the id (version 8) that these parts always give."""
     text = "".join(f"{len(part)}:{part}" for part in parts)  # lengths, so that no two lists of parts read the same
-    return UUID(int=_stamped(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"), _VERSION_8))
+    return _uuid(_stamped(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"), _VERSION_8))
 
 
 def _stamped(number: int, version: int) -> int:
@@ -79,7 +90,7 @@ def _stamped(number: int, version: int) -> int:
 
 def after(first: UUID, count: int) -> UUID:
     """Return the id that stands so many after a first one: the ids of a transaction's later legs."""
-    return UUID(int=(first.int + count) & _WHOLE)
+    return _uuid((first.int + count) & _WHOLE)
 
 
 def text(prefix: str, each: UUID) -> str:
@@ -97,5 +108,5 @@ def parse(prefix: str, given: str) -> UUID:
     start, _, rest = given.partition("_")
     if start == prefix and len(rest) == _CHARACTERS and rest[0] <= "7":
         with suppress(ValueError):
-            return UUID(int=int(rest.encode("ascii").translate(_TO_PYTHON), 32))
+            return _uuid(int(rest.encode("ascii").translate(_TO_PYTHON), 32))
     raise MalformedId(id=given[:64], prefix=prefix)

@@ -77,6 +77,10 @@ def iso(code: str) -> Asset | None:
 
 def minor_units(given: str, exponent: int) -> int:
     """Read a decimal text as a count of smallest units."""
+    if len(given) <= DIGITS_MAX and given[-exponent - 1 : -exponent] == ".":  # all decimals are there, as they mostly are
+        digits = given[: -exponent - 1] + given[-exponent:]
+        if digits.isdecimal() and digits.isascii() and len(digits) > exponent:
+            return int(digits)
     found = _DECIMAL.fullmatch(given)
     if found is None:
         raise MalformedAmount(amount=given[:80])

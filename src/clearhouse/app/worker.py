@@ -43,7 +43,7 @@ async def expire_holds(database: Database) -> int:
             expired = await posting.expire_holds(tx, at)
             if expired:
                 lines = [Line("ledger.hold_expired", ids.text("trf", each)) for each in expired]
-                await writing.write(tx, lines, book=book, kind="ledger.expire", by=writing.SYSTEM, at=at)
+                writing.write(tx, lines, book=book, kind="ledger.expire", by=writing.SYSTEM, at=at)
             count += len(expired)
     return count
 

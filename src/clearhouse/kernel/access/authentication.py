@@ -118,7 +118,7 @@ class Gate:
         async with self._database.writing() as tx:
             main = await tx.tuples("SELECT id FROM book WHERE name = %(name)s", {"name": MAIN})
             for book, lines in self.traces.take(int(str(main[0][0]))).items():
-                await writing.write(tx, lines, book=book, kind="access.refusals", by=writing.SYSTEM, at=clock.now())
+                writing.write(tx, lines, book=book, kind="access.refusals", by=writing.SYSTEM, at=clock.now())
 
     async def _look(self, credential: str) -> Caller | None:
         if not credential or len(credential) > CREDENTIAL_LENGTH_MAX or not credential.isascii():

@@ -89,4 +89,4 @@ async def _add_key(tx: Tx, principal: UUID, credential: str, *, label: str) -> N
         told = Line(
             "access.administrator_key", ids.text("key", key), {"principal": ids.text("prn", principal), "label": label}
         )
-        await writing.write(tx, [told], book=tx.book, kind="access.bootstrap", by=writing.SYSTEM, at=at)
+        writing.write(tx, [told], book=tx.book, kind="access.bootstrap", by=writing.SYSTEM, at=at)

@@ -1,9 +1,12 @@
 -- name: keys
 -- What is kept under some keys of a kind of command.
 SELECT k.principal, k.key, k.fingerprint, k.answer
-FROM unnest(%(principals)s::uuid[], %(keys)s::text[]) AS asked (principal, key)
+FROM (
+    SELECT %(book)s::int AS book, u.principal, u.key
+    FROM unnest(%(principals)s::uuid[], %(keys)s::text[]) AS u (principal, key) OFFSET 0
+) AS asked
 JOIN command_key AS k
-    ON k.book = %(book)s AND k.kind = %(kind)s AND k.principal = asked.principal AND k.key = asked.key
+    ON k.book = asked.book AND k.kind = %(kind)s AND k.principal = asked.principal AND k.key = asked.key
 
 -- name: store_keys
 -- Keeps answers under their keys, in order: two batches that share keys meet at the first of them, never in a circle.

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from clearhouse.kernel.commands.kinds import Kind
+from clearhouse.kernel.db.arrays import array, hexes, texts
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.refusals import Kind as RefusalKind
@@ -77,19 +78,19 @@ def fingerprint(command: object) -> bytes:
 
 async def stored(tx: Tx, kind: Kind[Any, Any], keys: Sequence[Key]) -> dict[tuple[UUID, str], Stored]:
     """Return what is kept under these keys."""
-    principals, texts = [each.principal for each in keys], [each.key for each in keys]
-    rows = await tx.rows(_sql["keys"], Stored, book=tx.book, kind=kind.name, principals=principals, keys=texts)
+    principals, names = [each.principal for each in keys], [each.key for each in keys]
+    rows = await tx.rows(_sql["keys"], Stored, book=tx.book, kind=kind.name, principals=principals, keys=names)
     return {(row.principal, row.key): row for row in rows}
 
 
-async def store(tx: Tx, kind: Kind[Any, Answer], answered: Sequence[tuple[Key, Answer | Refusal]]) -> None:
-    """Keep answers under their keys; refusals that say nothing about the state of things are not kept."""
+def store(tx: Tx, kind: Kind[Any, Answer], answered: Sequence[tuple[Key, Answer | Refusal]]) -> None:
+    """Keep answers under their keys, with the commit; refusals that say nothing about the state of things are not kept."""
     kept = [(key, answer) for key, answer in answered if not isinstance(answer, Refusal) or answer.kind in _STORED]
     if kept:
-        await tx.do(
+        tx.later(
             _sql["store_keys"], book=tx.book, kind=kind.name,
-            principals=[key.principal for key, _ in kept], keys=[key.key for key, _ in kept],
-            fingerprints=[key.fingerprint for key, _ in kept], answers=[_text(answer) for _, answer in kept],
+            principals=array([key.principal for key, _ in kept]), keys=texts([key.key for key, _ in kept]),
+            fingerprints=hexes([key.fingerprint for key, _ in kept]), answers=texts([_text(answer) for _, answer in kept]),
         )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from clearhouse.refusals import Refusal
 BATCH_ITEMS_MAX = 10_000
 WAITING_ITEMS_MAX = 100_000
 IN_FLIGHT_MAX = 2
+UNITS_FAIR = 16  # of more than these, half wait for the next batch: it is decided while the first is written
 TRIES_MAX = 12
 PAUSE_SECONDS = 0.01
 
@@ -71,6 +72,7 @@ class _Line:
     waiting: deque[_Unit] = field(default_factory=deque[_Unit])
     items: int = 0
     flying: int = 0
+    due: bool = False
 
 
 class Door:
@@ -112,8 +114,8 @@ class Door:
             unit.answers.add_done_callback(lambda _: self._running.discard(mark))
         line.waiting.append(unit)
         line.items += len(asked)
-        self._start(line)
-        return await asyncio.shield(unit.answers)
+        self._start_soon(line)
+        return await unit.answers  # a caller who goes away cancels this, not the batch
 
     async def close(self) -> None:
         """Wait for what is under way."""
@@ -137,12 +139,20 @@ class Door:
         only = asked[0]
         return Key(only.by, key or str(only.id), keys.fingerprint(only.command))
 
+    def _start_soon(self, line: _Line) -> None:
+        """Let those who ask in this turn of the loop, such as callers who were just answered, come along."""
+        if not line.due:
+            line.due = True
+            asyncio.get_running_loop().call_soon(self._start, line)
+
     def _start(self, line: _Line) -> None:
         """Send the next batch on its way unless enough are: while they commit, the one after them gathers."""
+        line.due = False
         while line.waiting and line.flying < IN_FLIGHT_MAX:
+            fair = max(UNITS_FAIR, len(line.waiting) // (IN_FLIGHT_MAX - line.flying))
             units = [line.waiting.popleft()]
             size = len(units[0].asked)
-            while line.waiting and size + len(line.waiting[0].asked) <= BATCH_ITEMS_MAX:
+            while line.waiting and len(units) < fair and size + len(line.waiting[0].asked) <= BATCH_ITEMS_MAX:
                 unit = line.waiting.popleft()
                 size += len(unit.asked)
                 units.append(unit)
@@ -165,7 +175,7 @@ class Door:
             raise
         finally:
             line.flying -= 1
-            self._start(line)
+            self._start_soon(line)
 
     async def _answered(self, line: _Line, units: list[_Unit]) -> list[list[Any]]:
         """Run units; what cannot be run together is run in halves until the poison stands alone."""
@@ -221,21 +231,19 @@ class Door:
             answers = await line.kind.run(tx, asked, at) if asked else []
             done = _dealt(todo, answers)
             fresh = [(unit.key, its[0]) for unit, its in zip(todo, done, strict=True) if unit.key is not None]
-            await keys.store(tx, line.kind, fresh)
-            await self._journal(tx, line.kind, asked, answers, at=at)
+            keys.store(tx, line.kind, fresh)
+            self._journal(tx, line.kind, asked, answers, at=at)
         by_unit = {id(unit): its for unit, its in zip(todo, done, strict=True)}
         return [[replayed[id(unit)]] if id(unit) in replayed else by_unit[id(unit)] for unit in units]
 
     @staticmethod
-    async def _journal(
-        tx: Tx, kind: Kind[Any, Any], asked: Sequence[Asked[Any]], answers: Sequence[Any], **when: Any
-    ) -> None:
+    def _journal(tx: Tx, kind: Kind[Any, Any], asked: Sequence[Asked[Any]], answers: Sequence[Any], **when: Any) -> None:
         people = {each.by for each in asked}
         by = next(iter(people)) if len(people) == 1 else writing.SYSTEM
         names = {each: ids.text("prn", each) for each in people} if len(people) > 1 else {}
         lines = [_line(kind, each, answer, names.get(each.by, "")) for each, answer in zip(asked, answers, strict=True)]
         if lines:
-            await writing.write(tx, lines, book=tx.book, kind=kind.name, by=by, **when)
+            writing.write(tx, lines, book=tx.book, kind=kind.name, by=by, **when)
 
 
 def _line(kind: Kind[Any, Any], asked: Asked[Any], answer: object, by: str) -> Line:

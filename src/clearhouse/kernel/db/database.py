@@ -8,13 +8,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, S
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import LiteralString, TypeVar, cast
+from typing import Any, LiteralString, TypeVar, cast
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.conninfo import make_conninfo
+from psycopg.pq import TransactionStatus
 from psycopg.rows import kwargs_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -24,20 +25,35 @@ Row = TypeVar("Row")
 WRITER = "clearhouse_writer"
 READER = "clearhouse_reader"
 # Whatever the statistics say: a writer looks up what it changes, and a new table has no statistics.
-BY_INDEX = " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c random_page_cost=0"
+AVOIDED = ("seqscan", "hashjoin", "mergejoin", "material", "memoize")
+BY_INDEX = "".join(f" -c enable_{each}=off" for each in AVOIDED) + " -c random_page_cost=0"
+_Values = Sequence[object] | dict[str, object]
+_BEGIN: tuple[LiteralString, _Values] = ("BEGIN", ())
+_BEGIN_READING: tuple[LiteralString, _Values] = ("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", ())
+_SEE: LiteralString = "SELECT set_config('clearhouse.books', %s, true)"
 WAIT_SECONDS_MAX = 30.0
 LOCK_MILLISECONDS_MAX = 2_000
 
 
 @dataclass(slots=True)
 class Tx:
-    """One transaction of one book. `careful` says that an earlier try met somebody else: look first, then write."""
+    """One transaction of one book. `careful` says that an earlier try met somebody else: look first, then write.
+
+    `queued` goes out together with the next statement, in one round trip: at first what opens the transaction, then
+    whatever `later` was told. Every statement stands in our own files, so none of them was made of input.
+    """
 
     database: "Database"
     connection: AsyncConnection[tuple[object, ...]]
+    queued: list[tuple[LiteralString, _Values]]
     book: int = 0
     careful: bool = False
     undo: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
+    over: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
+
+    def when_over(self, tell: Callable[[], None]) -> None:
+        """Run something when this transaction is committed or rolled back."""
+        self.over.append(tell)
 
     def if_rolled_back(self, forget: Callable[[], None]) -> None:
         """Run something in memory if this transaction does not commit."""
@@ -46,43 +62,52 @@ class Tx:
     async def rows(self, statement: str, kind: Callable[..., Row], /, **values: object) -> list[Row]:
         """Return every row that a statement gives, each as a `kind`."""
         async with self.connection.cursor(row_factory=kwargs_row(kind)) as cursor:
-            await cursor.execute(_trusted(statement), values)
+            await self._run(cursor, statement, values)
             return await cursor.fetchall()
 
     async def row(self, statement: str, kind: Callable[..., Row], /, **values: object) -> Row | None:
         """Return the first row that a statement gives, if there is one."""
         async with self.connection.cursor(row_factory=kwargs_row(kind)) as cursor:
-            await cursor.execute(_trusted(statement), values)
+            await self._run(cursor, statement, values)
             return await cursor.fetchone()
 
     async def tuples(self, statement: str, values: Sequence[object] | dict[str, object] = ()) -> list[tuple[object, ...]]:
         """Return every row that a statement gives, as it comes."""
         async with self.connection.cursor(row_factory=tuple_row) as cursor:
-            await cursor.execute(_trusted(statement), values or None)
+            await self._run(cursor, statement, values)
             return await cursor.fetchall()
 
     async def do(self, statement: str, /, **values: object) -> int:
         """Run a statement and return how many rows it touched."""
-        cursor = await self.connection.execute(_trusted(statement), values or None)
-        return cursor.rowcount
+        async with self.connection.cursor() as cursor:
+            await self._run(cursor, statement, values)
+            return cursor.rowcount
+
+    def later(self, statement: str, /, **values: object) -> None:
+        """Run a statement whose answer nobody needs, together with the next one or with the commit."""
+        self.queued.append((_trusted(statement), values))
 
     @asynccontextmanager
     async def attempt(self) -> AsyncGenerator[None]:
         """Undo what the block did, and only that, if it raises: for what is rare, large and all or nothing."""
-        await self.connection.execute("SAVEPOINT attempt")
+        self.later("SAVEPOINT attempt")
+        await self.flush()
         mark = len(self.undo)
         try:
             yield
+            await self.flush()
         except BaseException:
             for forget in self.undo[mark:]:
                 forget()
+            self.queued.clear()
             if not self.connection.closed:
                 await self.connection.execute("ROLLBACK TO SAVEPOINT attempt")
             raise
-        await self.connection.execute("RELEASE SAVEPOINT attempt")
+        self.later("RELEASE SAVEPOINT attempt")
 
     async def copy(self, statement: str, lines: str | bytes) -> None:
         """Append rows in COPY's text format."""
+        await self.flush()
         async with self.connection.cursor() as cursor, cursor.copy(_trusted(statement)) as copy:
             await copy.write(lines)
 
@@ -90,12 +115,38 @@ class Tx:
         self, statement: str, kind: Callable[..., Row], /, *, size: int = 1_000, **values: object
     ) -> AsyncIterator[Row]:
         """Give the rows of a statement one after another, in constant memory."""
+        await self.flush()
         name = "stream"
         async with self.connection.cursor(name=name, row_factory=kwargs_row(kind)) as cursor:
             cursor.itersize = size
             await cursor.execute(_trusted(statement), values)
             async for row in cursor:
                 yield row
+
+    async def flush(self) -> None:
+        """Send what is queued, and wait until it is done."""
+        if self.queued:
+            sent, self.queued = self.queued, []
+            async with self.connection.pipeline():
+                for statement, values in sent:
+                    await self.connection.execute(statement, values or None)
+
+    async def commit(self) -> None:
+        """Commit, together with what is queued; a transaction in which nothing was done is none."""
+        if self.queued and self.queued[0] is _BEGIN and len(self.queued) == 1:
+            return
+        self.later("COMMIT")
+        await self.flush()
+
+    async def _run(self, cursor: "AsyncCursor[Any]", statement: str, values: _Values) -> None:
+        if not self.queued:
+            await cursor.execute(_trusted(statement), values or None)
+            return
+        sent, self.queued = self.queued, []
+        async with self.connection.pipeline():
+            for early, its in sent:
+                await self.connection.execute(early, its or None)
+            await cursor.execute(_trusted(statement), values or None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,26 +176,27 @@ class Database:
     async def writing(self, *, book: int = 0, careful: bool = False) -> AsyncGenerator[Tx]:
         """Open a transaction under the writer role, READ COMMITTED."""
         async with _connection(self.writers) as connection, _told():
-            tx = Tx(self, connection, book=book, careful=careful)
+            tx = Tx(self, connection, [_BEGIN], book=book, careful=careful)
             try:
-                await connection.execute("BEGIN")
                 yield tx
-                await connection.execute("COMMIT")
+                await tx.commit()
             except BaseException:
                 for forget in tx.undo:
                     forget()
                 await _roll_back(connection)
                 raise
+            finally:
+                for tell in tx.over:
+                    tell()
 
     @asynccontextmanager
     async def reading(self, books: Iterable[int]) -> AsyncGenerator[Tx]:
         """Open a read-only transaction that sees one state of the given books and nothing of any other."""
         seen = sorted(books)
         async with _connection(self.readers) as connection, _told():
+            opening: list[tuple[LiteralString, _Values]] = [_BEGIN_READING, (_SEE, [_array(seen)])]
             try:
-                await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-                await connection.execute("SELECT set_config('clearhouse.books', %s, true)", [_array(seen)])
-                yield Tx(self, connection, book=seen[0] if len(seen) == 1 else 0)
+                yield Tx(self, connection, opening, book=seen[0] if len(seen) == 1 else 0)
             finally:
                 await _roll_back(connection)
 
@@ -208,7 +260,7 @@ async def _told() -> AsyncGenerator[None]:
 
 
 async def _roll_back(connection: AsyncConnection[tuple[object, ...]]) -> None:
-    if connection.closed:
+    if connection.closed or connection.info.transaction_status == TransactionStatus.IDLE:
         return
     try:
         await connection.execute("ROLLBACK")

@@ -22,6 +22,7 @@ STEADY = {
     "max_wal_senders": "4",
     "archive_mode": "off",
     "wal_compression": "pglz",
+    "wal_buffers": "64MB",
     "checkpoint_timeout": "15min",
     "checkpoint_completion_target": "0.9",
     "jit": "off",

@@ -82,7 +82,7 @@ async def _seal(tx: Tx, rows: Sequence[_Unsealed], heads: dict[int, Head]) -> No
     await tx.do(sql["seal"], ids=[each for each, _, _ in links], numbers=numbers, chains=chains)
     for book, head in due.items():
         told = Line("audit.sealed", f"{head.number}", {"number": head.number, "chain": head.chain.hex()})
-        await writing.write(tx, [told], book=book, kind="audit.seal", by=writing.SYSTEM, at=clock.now())
+        writing.write(tx, [told], book=book, kind="audit.seal", by=writing.SYSTEM, at=clock.now())
 
 
 class Sequencer:

@@ -36,11 +36,11 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
 _encoder = msgspec.json.Encoder()
 
 
-async def write(tx: Tx, lines: Sequence[Line], *, book: int, kind: str, by: UUID, at: datetime) -> None:
-    """Append one row; a line whose `by` is empty was made by the row's principal."""
+def write(tx: Tx, lines: Sequence[Line], *, book: int, kind: str, by: UUID, at: datetime) -> None:
+    """Append one row, with the commit; a line whose `by` is empty was made by the row's principal."""
     text = _encoder.encode(lines).decode()
     principal = ids.text("prn", by)
-    await tx.do(
+    tx.later(
         _INSERT, book=book, at=at, kind=kind, principal=principal, items=len(lines), lines=text,
         digest=digest(book, at, kind, principal, text),
     )  # fmt: skip

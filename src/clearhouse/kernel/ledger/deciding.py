@@ -38,16 +38,10 @@ class Move(NamedTuple):
     command: PostTransaction
 
 
-class Effect(NamedTuple):
-    """What a leg does, before it has an id."""
-
-    kind: TransferKind
-    debit: Standing
-    credit: Standing
-    amount: int
-    target: UUID | None = None
-    released: int | None = None
-    expires_at: datetime | None = None
+# What a leg does, before it has an id: kind, debit, credit, amount, target, released, expires_at.
+Effect = tuple[TransferKind, Standing, Standing, int, UUID | None, int | None, datetime | None]
+Mark = tuple[str | None, int, int, int]
+_POSTED, _HOLD = TransferKind.POSTED, TransferKind.HOLD
 
 
 @dataclass(slots=True)
@@ -67,11 +61,10 @@ class Batch:
     made: set[int] = field(default_factory=set[int])
     accepted: dict[int, PostTransaction] = field(default_factory=dict[int, PostTransaction])
     changed: dict[UUID, Target] = field(default_factory=dict[UUID, Target])
+    marks: list[tuple[Target, Mark]] = field(default_factory=list[tuple[Target, Mark]])
 
 
 _NOBODY: Mapping[str, Standing] = {}
-_Undo = list[tuple[Standing, tuple[int, int, int, int]]]
-_Marks = list[tuple[Target, tuple[str | None, int, int, int]]]
 
 
 class Repeat:
@@ -100,50 +93,60 @@ def _repeated(asked: Asked[PostTransaction], first: PostTransaction) -> Refusal 
 
 def _transaction(batch: Batch, asked: Asked[PostTransaction]) -> Refusal | None:
     start = len(batch.moves)
-    undo: _Undo = []
-    marks: _Marks = []
+    command = asked.command
     try:
-        _require_open_day(batch, asked.command)
-        for position, leg in enumerate(asked.command.transfers):
-            _leg(batch, asked, leg, position=position, undo=undo, marks=marks)
+        if command.effective is not None and command.effective <= batch.sealed_to:
+            raise no.DayClosed(day=str(command.effective), sealed_to=str(batch.sealed_to))
+        for position, leg in enumerate(command.transfers):
+            _leg(batch, asked, leg, position)
     except Refusal as refusal:
-        _undo(batch, undo, marks, start=start)
+        _undo(batch, start)
         return refusal
-    batch.accepted[asked.id.int] = asked.command
+    if batch.marks:
+        batch.marks.clear()
+    batch.accepted[asked.id.int] = command
     return None
 
 
-def _require_open_day(batch: Batch, command: PostTransaction) -> None:
-    if command.effective is not None and command.effective <= batch.sealed_to:
-        raise no.DayClosed(day=str(command.effective), sealed_to=str(batch.sealed_to))
-
-
-def _undo(batch: Batch, undo: _Undo, marks: _Marks, *, start: int) -> None:
-    for standing, counters in reversed(undo):
-        standing.restore(counters)
-    for target, mark in reversed(marks):
-        target.restore(mark)
-    for move in batch.moves[start:]:
+def _undo(batch: Batch, start: int) -> None:
+    """Take back what a refused transaction did: a leg that was refused has done nothing yet."""
+    for move in reversed(batch.moves[start:]):
+        posted, pending = _effect_on_counters(move)
+        _add(move.debit, move.credit, -posted, -pending)
         batch.targets.pop(move.id, None)
         batch.changed.pop(move.id, None)
         batch.made.discard(move.id.int)
+    for target, mark in reversed(batch.marks):
+        target.restore(mark)
+    batch.marks.clear()
     del batch.moves[start:]
 
 
-def _leg(batch: Batch, asked: Asked[PostTransaction], leg: Leg, *, position: int, undo: _Undo, marks: _Marks) -> None:
+def _effect_on_counters(move: Move) -> tuple[int, int]:
+    """Return what a transfer adds to the posted and to the pending counters of its accounts."""
+    if move.kind is TransferKind.HOLD:
+        return 0, move.amount
+    if move.kind is TransferKind.CAPTURE:
+        return move.amount, -(move.released or 0)
+    if move.kind in {TransferKind.RELEASE, TransferKind.EXPIRY}:
+        return 0, -move.amount
+    return move.amount, 0
+
+
+def _leg(batch: Batch, asked: Asked[PostTransaction], leg: Leg, position: int) -> None:
     own = asked.id if position == 0 else own_id(asked, leg, position)
-    if own.int in batch.made or own.int in batch.taken:
+    number = own.int
+    if number in batch.made or number in batch.taken:
         raise no.TransferIdTaken(id=ids.text("trf", own))
     if leg.debit is not None and leg.capture is leg.release is leg.reverse is None:
-        effect = _movement(batch, leg, position=position, undo=undo)
+        kind, debit, credit, amount, target, released, expires_at = _movement(batch, leg, position)
     else:
-        effect = _aimed(batch, leg, position=position, undo=undo, marks=marks)
-    kind, debit, credit, amount, target, released, expires_at = effect
+        kind, debit, credit, amount, target, released, expires_at = _aimed(batch, leg, position)
     after = (
         debit.debits_posted, debit.credits_posted, debit.debits_pending, debit.credits_pending,
         credit.debits_posted, credit.credits_posted, credit.debits_pending, credit.credits_pending,
     )  # fmt: skip
-    batch.made.add(own.int)
+    batch.made.add(number)
     batch.moves.append(
         Move(own, asked.id, position, kind, debit, credit, amount, target, released, expires_at, after, asked.command)
     )
@@ -154,13 +157,13 @@ def _leg(batch: Batch, asked: Asked[PostTransaction], leg: Leg, *, position: int
         batch.targets[own] = Target(own, int(kind), debit.id, credit.id, amount)
 
 
-def _movement(batch: Batch, leg: Leg, *, position: int, undo: _Undo) -> Effect:
+def _movement(batch: Batch, leg: Leg, position: int) -> Effect:
     if leg.credit is None or leg.amount is None or leg.currency is None or leg.final:
         raise no.MalformedLeg(position=str(position), problem="a credit account, an amount and a currency are needed")
     if leg.expires_at is not None and not leg.pending:
         raise no.MalformedLeg(position=str(position), problem="only a pending transfer expires")
     called = batch.names.get(leg.currency, _NOBODY)
-    debit, credit = called.get(leg.debit or ""), called.get(leg.credit or "")
+    debit, credit = called.get(leg.debit or ""), called.get(leg.credit)
     if debit is None or credit is None:
         account = (leg.credit if debit is not None else leg.debit) or ""
         raise no.AccountUnknown(account=account, currency=leg.currency)
@@ -171,12 +174,14 @@ def _movement(batch: Batch, leg: Leg, *, position: int, undo: _Undo) -> Effect:
         raise no.AmountNotPositive(amount=leg.amount)
     if leg.expires_at is not None and leg.expires_at <= batch.at:
         raise no.ExpiryInThePast(expires_at=clock.text(leg.expires_at))
-    kind = TransferKind.HOLD if leg.pending else TransferKind.POSTED
-    _move(batch, debit, credit, undo=undo, posted=0 if leg.pending else amount, pending=amount if leg.pending else 0)
-    return Effect(kind, debit, credit, amount, expires_at=leg.expires_at)
+    if leg.pending:
+        _move(batch, debit, credit, posted=0, pending=amount)
+        return _HOLD, debit, credit, amount, None, None, leg.expires_at
+    _move(batch, debit, credit, posted=amount, pending=0)
+    return _POSTED, debit, credit, amount, None, None, None
 
 
-def _aimed(batch: Batch, leg: Leg, *, position: int, undo: _Undo, marks: _Marks) -> Effect:
+def _aimed(batch: Batch, leg: Leg, position: int) -> Effect:
     aims = [each for each in (leg.capture, leg.release, leg.reverse) if each is not None]
     if len(aims) != 1 or leg.debit is not None or leg.credit is not None or leg.pending or leg.expires_at is not None:
         raise no.MalformedLeg(position=str(position), problem="exactly one of these is needed, with its own fields")
@@ -185,14 +190,14 @@ def _aimed(batch: Batch, leg: Leg, *, position: int, undo: _Undo, marks: _Marks)
         raise no.TransferUnknown(id=aims[0])
     if leg.currency is not None and leg.currency != batch.by_id[target.debit].asset:
         raise no.AssetMismatch(id=aims[0], asset=batch.by_id[target.debit].asset, currency=leg.currency)
-    marks.append((target, target.mark()))
+    batch.marks.append((target, target.mark()))
     batch.changed[target.id] = target
     if leg.reverse is not None:
-        return _reversal(batch, leg, target, undo=undo)
+        return _reversal(batch, leg, target)
     _require_pending(target, aims[0], at=batch.at)
     if leg.release is not None:
-        return _release(batch, leg, target, undo=undo, position=position)
-    return _capture(batch, leg, target, undo=undo)
+        return _release(batch, leg, target, position)
+    return _capture(batch, leg, target)
 
 
 def _require_pending(target: Target, text: str, *, at: datetime) -> None:
@@ -206,7 +211,7 @@ def _require_pending(target: Target, text: str, *, at: datetime) -> None:
         raise no.HoldExpired(id=text, expires_at=clock.text(target.expires_at))
 
 
-def _capture(batch: Batch, leg: Leg, hold: Target, *, undo: _Undo) -> Effect:
+def _capture(batch: Batch, leg: Leg, hold: Target) -> Effect:
     debit, credit = batch.by_id[hold.debit], batch.by_id[hold.credit]
     amount = hold.remaining if leg.amount is None else minor_units(leg.amount, debit.exponent)
     if amount <= 0:
@@ -215,37 +220,37 @@ def _capture(batch: Batch, leg: Leg, hold: Target, *, undo: _Undo) -> Effect:
         left = decimal_text(hold.remaining, debit.exponent)
         raise no.AboveHold(id=leg.capture or "", remaining=left, asset=debit.asset, amount=leg.amount or "")
     released = hold.remaining if leg.final else amount
-    _move(batch, debit, credit, undo=undo, posted=amount, pending=-released)
+    _move(batch, debit, credit, posted=amount, pending=-released)
     hold.remaining -= released
     hold.captured += amount
     if hold.remaining == 0:
         hold.state = "posted"
-    return Effect(TransferKind.CAPTURE, debit, credit, amount, hold.id, released)
+    return TransferKind.CAPTURE, debit, credit, amount, hold.id, released, None
 
 
-def _release(batch: Batch, leg: Leg, hold: Target, *, undo: _Undo, position: int) -> Effect:
+def _release(batch: Batch, leg: Leg, hold: Target, position: int) -> Effect:
     if leg.amount is not None or leg.final:
         raise no.MalformedLeg(position=str(position), problem="a release frees all that is left, without an amount")
     debit, credit = batch.by_id[hold.debit], batch.by_id[hold.credit]
     amount = hold.remaining
-    _free(batch, debit, credit, undo=undo, amount=amount)
+    _free(batch, debit, credit, amount)
     hold.remaining = 0
     hold.state = "posted" if hold.captured else "voided"
-    return Effect(TransferKind.RELEASE, debit, credit, amount, hold.id)
+    return TransferKind.RELEASE, debit, credit, amount, hold.id, None, None
 
 
 def expire(batch: Batch, hold: Target, *, own: UUID) -> None:
     """Free what is left of a hold whose time has come."""
     debit, credit = batch.by_id[hold.debit], batch.by_id[hold.credit]
     amount = hold.remaining
-    _free(batch, debit, credit, undo=[], amount=amount)
+    _free(batch, debit, credit, amount)
     hold.remaining, hold.state = 0, "expired"
     batch.changed[hold.id] = hold
     after = (*debit.counters, *credit.counters)
     batch.moves.append(Move(own, own, 0, TransferKind.EXPIRY, debit, credit, amount, hold.id, None, None, after, _EXPIRY))
 
 
-def _reversal(batch: Batch, leg: Leg, original: Target, *, undo: _Undo) -> Effect:
+def _reversal(batch: Batch, leg: Leg, original: Target) -> Effect:
     if original.kind not in {TransferKind.POSTED, TransferKind.CAPTURE}:
         kind = TransferKind(original.kind).name.lower()
         raise no.NotReversible(id=leg.reverse or "", kind=kind)
@@ -257,41 +262,40 @@ def _reversal(batch: Batch, leg: Leg, original: Target, *, undo: _Undo) -> Effec
         raise no.AboveOriginal(id=leg.reverse or "", remaining=left, asset=debit.asset, amount=wanted)
     if amount <= 0:
         raise no.AmountNotPositive(amount=leg.amount or "0")
-    _move(batch, debit, credit, undo=undo, posted=amount, pending=0)
+    _move(batch, debit, credit, posted=amount, pending=0)
     original.reversed += amount
-    return Effect(TransferKind.REVERSAL, debit, credit, amount, original.id)
+    return TransferKind.REVERSAL, debit, credit, amount, original.id, None, None
 
 
-def _move(batch: Batch, debit: Standing, credit: Standing, *, undo: _Undo, posted: int, pending: int) -> None:
+def _move(batch: Batch, debit: Standing, credit: Standing, *, posted: int, pending: int) -> None:
+    """Move, or refuse and leave everything as it was."""
     batch.touched[debit.id] = debit
     batch.touched[credit.id] = credit
     if debit.state != "open" or credit.state != "open":
         raise _shut(debit if debit.state != "open" else credit)
-    undo.append((debit, debit.counters))
-    undo.append((credit, credit.counters))
+    if debit.debits_posted + debit.debits_pending + posted + pending >= DIGITS_MAX:
+        raise no.CounterOverflow(account=debit.code)
+    if credit.credits_posted + credit.credits_pending + posted + pending >= DIGITS_MAX:
+        raise no.CounterOverflow(account=credit.code)
+    if pending >= 0:  # a capture takes what its hold has reserved: the limits were kept when it was made
+        if debit.limited:
+            _limits(debit, posted + pending, up=not debit.credit_normal)
+        if credit.limited:
+            _limits(credit, posted + pending, up=credit.credit_normal)
+    _add(debit, credit, posted, pending)
+
+
+def _add(debit: Standing, credit: Standing, posted: int, pending: int) -> None:
     debit.debits_posted += posted
     debit.debits_pending += pending
     credit.credits_posted += posted
     credit.credits_pending += pending
-    if debit.debits_posted + debit.debits_pending >= DIGITS_MAX:
-        raise no.CounterOverflow(account=debit.code)
-    if credit.credits_posted + credit.credits_pending >= DIGITS_MAX:
-        raise no.CounterOverflow(account=credit.code)
-    if pending < 0:
-        return  # a capture takes what the hold has reserved: the limits were kept when it was made
-    if debit.limited:
-        _limits(debit, added=posted + pending, up=not debit.credit_normal)
-    if credit.limited:
-        _limits(credit, added=posted + pending, up=credit.credit_normal)
 
 
-def _free(batch: Batch, debit: Standing, credit: Standing, *, undo: _Undo, amount: int) -> None:
+def _free(batch: Batch, debit: Standing, credit: Standing, amount: int) -> None:
     batch.touched[debit.id] = debit
     batch.touched[credit.id] = credit
-    undo.append((debit, debit.counters))
-    undo.append((credit, credit.counters))
-    debit.debits_pending -= amount
-    credit.credits_pending -= amount
+    _add(debit, credit, 0, -amount)
 
 
 def _shut(standing: Standing) -> Refusal:
@@ -300,16 +304,16 @@ def _shut(standing: Standing) -> Refusal:
     return no.AccountFrozen(account=standing.code)
 
 
-def _limits(standing: Standing, *, added: int, up: bool) -> None:
+def _limits(standing: Standing, adding: int, *, up: bool) -> None:
+    exponent, asset = standing.exponent, standing.asset
     if up:
-        if standing.ceiling is not None and standing.expected > standing.ceiling:
-            room = decimal_text(standing.ceiling - standing.expected + added, standing.exponent)
-            amount = decimal_text(added, standing.exponent)
-            raise no.AboveCeiling(account=standing.code, room=room, asset=standing.asset, amount=amount)
-    elif standing.floor is not None and standing.available < standing.floor:
-        available = decimal_text(standing.available + added - standing.floor, standing.exponent)
-        amount = decimal_text(added, standing.exponent)
-        raise no.InsufficientFunds(account=standing.code, available=available, asset=standing.asset, amount=amount)
+        if standing.ceiling is not None and standing.expected + adding > standing.ceiling:
+            room = decimal_text(standing.ceiling - standing.expected, exponent)
+            raise no.AboveCeiling(account=standing.code, room=room, asset=asset, amount=decimal_text(adding, exponent))
+    elif standing.floor is not None and standing.available - adding < standing.floor:
+        available = decimal_text(standing.available - standing.floor, exponent)
+        amount = decimal_text(adding, exponent)
+        raise no.InsufficientFunds(account=standing.code, available=available, asset=asset, amount=amount)
 
 
 _EXPIRY = PostTransaction(transfers=[])

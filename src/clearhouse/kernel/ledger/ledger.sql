@@ -47,7 +47,10 @@ ON CONFLICT DO NOTHING
 
 -- name: lock_accounts_whole
 -- Accounts to be changed, locked in id order.
-SELECT * FROM ledger_account WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[]) ORDER BY id FOR NO KEY UPDATE
+SELECT a.*
+FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
+JOIN ledger_account AS a ON a.book = asked.book AND a.id = asked.id
+ORDER BY a.id FOR NO KEY UPDATE OF a
 
 -- name: change_account
 -- A new state or new limits of an account that is locked; its version moves, so nobody decides on the old ones.

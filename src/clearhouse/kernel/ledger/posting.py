@@ -4,6 +4,7 @@ Promise: a batch of any size costs a fixed number of round trips. The first try 
 database compares versions; if somebody came between, the next try (`tx.careful`) locks the accounts and looks at everything.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import msgspec
 from clearhouse import ids
 from clearhouse.asking import Asked
 from clearhouse.kernel.db.database import Tx
+from clearhouse.kernel.db.faults import Stale
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.kernel.ledger.codes import is_asset, is_code
 from clearhouse.kernel.ledger.deciding import Batch, Repeat, decide, expire
@@ -23,11 +25,12 @@ from clearhouse.kernel.ledger.recent import Recent, recent
 from clearhouse.kernel.ledger.standing import Standing
 from clearhouse.kernel.ledger.targets import Target
 from clearhouse.kernel.ledger.transfers import Posted, PostTransaction
-from clearhouse.kernel.ledger.writing import Stamp, write
+from clearhouse.kernel.ledger.writing import Stamp, Written, prepare, rows, write
 from clearhouse.refusals import Refusal
 
 _sql = Statements.of("clearhouse.kernel.ledger", "posting.sql")
 _NOBODY: Mapping[str, Standing] = {}
+_AT_A_TIME = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +45,70 @@ class _Id:
 
 async def post(tx: Tx, asked: Sequence[Asked[PostTransaction]], at: datetime) -> list[Posted | Refusal]:
     """Post transactions in order, each whole or not at all, and answer each."""
-    batch = await _loaded(tx, asked, at)
-    verdicts = decide(batch, asked)
-    stamp = await _settled(tx, batch)
+    memory = recent(tx.database, tx.book)
+    async with memory.deciding:
+        batch = await _loaded(tx, memory, asked, at)
+        try:
+            verdicts, transfers = await _decided(tx, memory, batch, asked)
+            written = _prepared(tx, memory, batch, transfers)
+        except BaseException:
+            memory.forget(batch.touched)  # at once: whoever decides next must not build on half a batch
+            raise
+    stamp = await _written(tx, memory, batch, written)
     return _answers(asked, verdicts, batch, stamp)
 
 
 async def expire_holds(tx: Tx, at: datetime, *, most: int = 1_000) -> list[UUID]:
     """Free the holds whose time has come; pinned ones are left alone however late it is."""
+    memory = recent(tx.database, tx.book)
     tx.careful = True
-    due = await tx.rows(_sql["expired_holds"], _Id, book=tx.book, at=at, most=most)
-    if not due:
-        return []
-    batch = await _for_targets(tx, [each.id for each in due], at)
-    for each in due:
-        expire(batch, batch.targets[each.id], own=ids.derived("expiry", str(each.id)))
-    await _settled(tx, batch)
+    async with memory.deciding:
+        due = await tx.rows(_sql["expired_holds"], _Id, book=tx.book, at=at, most=most)
+        if not due:
+            return []
+        batch = await _for_targets(tx, memory, [each.id for each in due], at)
+        try:
+            for each in due:
+                expire(batch, batch.targets[each.id], own=ids.derived("expiry", str(each.id)))
+            written = _prepared(tx, memory, batch, rows(batch.moves, start=0))
+        except BaseException:
+            memory.forget(batch.touched)
+            raise
+    await _written(tx, memory, batch, written)
     return [each.id for each in due]
 
 
-async def _settled(tx: Tx, batch: Batch) -> Stamp | None:
-    """Write what was decided. A batch of refusals only is checked too: it was refused on what is remembered."""
+async def _decided(
+    tx: Tx, memory: Recent, batch: Batch, asked: Sequence[Asked[PostTransaction]]
+) -> tuple[list[Posted | Refusal | Repeat | None], list[str]]:
+    """Decide a few at a time: in between, what another batch has to send gets sent."""
+    verdicts: list[Posted | Refusal | Repeat | None] = []
+    transfers: list[str] = []
+    known = memory.forgotten
+    for start in range(0, len(asked), _AT_A_TIME):
+        if start and not tx.careful:
+            await asyncio.sleep(0)
+            if memory.forgotten != known:
+                message = "accounts were forgotten while they were decided on"
+                raise Stale(message)
+        verdicts += decide(batch, asked[start : start + _AT_A_TIME])
+        transfers += rows(batch.moves, start=len(transfers))
+    return verdicts, transfers
+
+
+def _prepared(tx: Tx, memory: Recent, batch: Batch, transfers: Sequence[str]) -> Written | None:
+    """Return what is to be sent. A batch of refusals only is sent too: it was refused on what is remembered."""
     if not batch.moves and (tx.careful or not batch.touched):
         return None
-    memory = recent(tx.database, tx.book)
     tx.if_rolled_back(lambda: memory.forget(batch.touched))
-    return await write(tx, batch)
+    return prepare(batch, transfers)
+
+
+async def _written(tx: Tx, memory: Recent, batch: Batch, written: Written | None) -> Stamp | None:
+    if written is None:
+        return None
+    async with memory.turn(tx) as lane:
+        return await write(tx, batch, written, lane)
 
 
 def _answers(
@@ -81,10 +122,10 @@ def _answers(
     answers: list[Posted | Refusal] = []
     for each, verdict in zip(asked, verdicts, strict=True):
         if verdict is None and stamp is not None:
-            command = each.command
-            transfers = [ids.text("trf", next(moves).id) for _ in command.transfers]
-            effective = command.effective or stamp.day
-            answer = Posted(ids.text("trx", each.id), transfers, stamp.booked_at, effective)
+            next(moves)
+            text = ids.text("trx", each.id)
+            transfers = [f"trf{text[3:]}", *(ids.text("trf", next(moves).id) for _ in each.command.transfers[1:])]
+            answer = Posted(text, transfers, stamp.booked_at, each.command.effective or stamp.day)
             posted[each.id.int] = answer
             answers.append(answer)
         elif isinstance(verdict, Posted | Refusal):
@@ -94,8 +135,7 @@ def _answers(
     return answers
 
 
-async def _loaded(tx: Tx, asked: Sequence[Asked[PostTransaction]], at: datetime) -> Batch:
-    memory = recent(tx.database, tx.book)
+async def _loaded(tx: Tx, memory: Recent, asked: Sequence[Asked[PostTransaction]], at: datetime) -> Batch:
     memory.make_room()
     rows = await existing(tx, asked) if tx.careful else []
     aims = _aims(asked)
@@ -105,14 +145,12 @@ async def _loaded(tx: Tx, asked: Sequence[Asked[PostTransaction]], at: datetime)
     if tx.careful:
         memory.sealed_to = await _sealed_to(tx)
         await _lock(tx, memory, sides | _accounts(memory, asked))
-    # from here to the decision nobody else of this process gets a turn: what was learnt is still there
     batch = Batch(memory.names, memory.by_id, memory.sealed_to, at, targets, aimed=bool(aims))
     batch.stored, batch.taken = _stored(rows, asked)
     return batch
 
 
-async def _for_targets(tx: Tx, wanted: Sequence[UUID], at: datetime) -> Batch:
-    memory = recent(tx.database, tx.book)
+async def _for_targets(tx: Tx, memory: Recent, wanted: Sequence[UUID], at: datetime) -> Batch:
     targets = await _targets(tx, wanted)
     memory.sealed_to = await _sealed_to(tx)
     await _lock(tx, memory, {side for each in targets.values() for side in (each.debit, each.credit)})
@@ -150,15 +188,15 @@ async def _targets(tx: Tx, wanted: Sequence[UUID]) -> dict[UUID, Target]:
 
 
 def _missing(memory: Recent, asked: Sequence[Asked[PostTransaction]]) -> set[tuple[str, str]]:
-    missing: set[tuple[str, str]] = set()
+    wanted: defaultdict[str | None, set[str | None]] = defaultdict(set)
     for each in asked:
         for leg in each.command.transfers:
-            if leg.debit is not None and leg.credit is not None and leg.currency is not None:
-                called = memory.names.get(leg.currency, _NOBODY)
-                if leg.debit not in called:
-                    missing.add((leg.debit, leg.currency))
-                if leg.credit not in called:
-                    missing.add((leg.credit, leg.currency))
+            wanted[leg.currency].update((leg.debit, leg.credit))
+    missing: set[tuple[str, str]] = set()
+    for currency, names in wanted.items():
+        if currency is not None:
+            called = memory.names.get(currency, _NOBODY)
+            missing.update((name, currency) for name in names if name is not None and name not in called)
     return missing
 
 

@@ -1,3 +1,6 @@
+-- What is asked for by id is joined to a list that stands behind OFFSET 0: so its rows are looked up one by one, whatever the
+-- statistics say, and a new table costs no more than an old one.
+
 -- name: accounts_by_name
 -- The accounts that codes and assets name, with the name each was asked for by.
 SELECT a.* FROM unnest(%(codes)s::text[], %(assets)s::text[]) AS asked (code, asset)
@@ -11,63 +14,56 @@ CROSS JOIN LATERAL (
 
 -- name: accounts_by_id
 -- The accounts of these ids, as they are committed.
-SELECT id::text, code, asset, exponent, normal, state, floor, ceiling, version,
-    debits_posted, credits_posted, debits_pending, credits_pending, booked
-FROM ledger_account
-WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])
+SELECT a.id::text, a.code, a.asset, a.exponent, a.normal, a.state, a.floor, a.ceiling, a.version,
+    a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending, a.booked
+FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
+JOIN ledger_account AS a ON a.book = asked.book AND a.id = asked.id
 
 -- name: lock_accounts
 -- The accounts of these ids, locked in id order until the transaction ends.
-SELECT id::text, code, asset, exponent, normal, state, floor, ceiling, version,
-    debits_posted, credits_posted, debits_pending, credits_pending, booked
-FROM ledger_account
-WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])
-ORDER BY ledger_account.id
-FOR NO KEY UPDATE
+SELECT a.id::text, a.code, a.asset, a.exponent, a.normal, a.state, a.floor, a.ceiling, a.version,
+    a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending, a.booked
+FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
+JOIN ledger_account AS a ON a.book = asked.book AND a.id = asked.id
+ORDER BY a.id
+FOR NO KEY UPDATE OF a
 
 -- name: lock_holds
 -- Locks the holds among these transfers, in id order, before any account is.
-SELECT id FROM ledger_hold
-WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])
-ORDER BY id
-FOR NO KEY UPDATE
+SELECT h.id
+FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
+JOIN ledger_hold AS h ON h.book = asked.book AND h.id = asked.id
+ORDER BY h.id
+FOR NO KEY UPDATE OF h
 
 -- name: lock_reversals
 -- Locks what was reversed so far of these transfers, in id order.
-SELECT id FROM ledger_reversal
-WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])
-ORDER BY id
-FOR NO KEY UPDATE
+SELECT r.id
+FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
+JOIN ledger_reversal AS r ON r.book = asked.book AND r.id = asked.id
+ORDER BY r.id
+FOR NO KEY UPDATE OF r
 
 -- name: targets
 -- Earlier transfers with what is left of them.
 SELECT t.id, t.kind, t.debit::text, t.credit::text, t.amount, h.state, coalesce(h.remaining, 0) AS remaining,
     coalesce(h.captured, 0) AS captured, h.expires_at, h.pinned_at, coalesce(r.reversed, 0) AS reversed,
     coalesce(r.reversed, 0) AS stored
-FROM ledger_transfer AS t
+FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
+JOIN ledger_transfer AS t ON t.book = asked.book AND t.id = asked.id
 LEFT JOIN ledger_hold AS h ON h.book = t.book AND h.id = t.id
 LEFT JOIN ledger_reversal AS r ON r.book = t.book AND r.id = t.id
-WHERE t.book = %(book)s AND t.id = ANY(%(ids)s::uuid[])
 
 -- name: sealed_to
 -- The last day that the book has closed.
 SELECT sealed_to AS day FROM ledger_day WHERE book = %(book)s
 
--- name: apply_accounts
--- Writes the accounts' counters if nobody came between; says when, and up to which day the book is sealed.
-SELECT booked_at, sealed FROM apply_accounts(
-    %(book)s, %(ids)s::uuid[], %(versions)s::bigint[], %(debits)s::numeric[], %(credits)s::numeric[],
-    %(held_debits)s::numeric[], %(held_credits)s::numeric[], %(last_booked)s
+-- name: post_transfers
+-- Writes the accounts' counters and appends the transfers if nobody came between; says when, and on which day.
+SELECT booked_at, day FROM post_transfers(
+    %(book)s, %(sealed)s, %(ids)s::uuid[], %(versions)s::bigint[], %(debits)s::numeric[], %(credits)s::numeric[],
+    %(held_debits)s::numeric[], %(held_credits)s::numeric[], %(last_booked)s, %(moves)s::ledger_transfer[], %(lane)s
 )
-
--- name: append_transfers
--- Appends transfers in the order in which they were decided; their sequence is drawn on the way.
-COPY ledger_transfer (
-    book, id, transaction, position, kind, booked, effective, debit, credit, amount,
-    debit_debits_posted, debit_credits_posted, debit_debits_pending, debit_credits_pending,
-    credit_debits_posted, credit_credits_posted, credit_debits_pending, credit_credits_pending,
-    target, released, expires_at, reference, external_reference, metadata
-) FROM STDIN
 
 -- name: open_holds
 -- New holds, as the batch leaves them.
@@ -80,9 +76,12 @@ FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(remaining)s::numeric[], %(cap
 -- Holds captured, released or expired; they are locked already.
 UPDATE ledger_hold AS h
 SET state = n.state, remaining = n.remaining, captured = n.captured
-FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(remaining)s::numeric[], %(captured)s::numeric[])
-    AS n (id, state, remaining, captured)
-WHERE h.book = %(book)s AND h.id = n.id
+FROM (
+    SELECT %(book)s::int AS book, u.id, u.state, u.remaining, u.captured
+    FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(remaining)s::numeric[], %(captured)s::numeric[])
+        AS u (id, state, remaining, captured) OFFSET 0
+) AS n
+WHERE h.book = n.book AND h.id = n.id
 
 -- name: first_reversals
 -- Transfers reversed for the first time; two at once meet at the key, and the later one looks again.
@@ -94,8 +93,11 @@ ORDER BY n.id
 -- Transfers reversed further; they are locked already.
 UPDATE ledger_reversal AS r
 SET reversed = n.reversed
-FROM unnest(%(ids)s::uuid[], %(reversed)s::numeric[]) AS n (id, reversed)
-WHERE r.book = %(book)s AND r.id = n.id
+FROM (
+    SELECT %(book)s::int AS book, u.id, u.reversed
+    FROM unnest(%(ids)s::uuid[], %(reversed)s::numeric[]) AS u (id, reversed) OFFSET 0
+) AS n
+WHERE r.book = n.book AND r.id = n.id
 
 -- name: shift
 -- Sums of what is effective on another day than it is booked; the accounts are locked already.
@@ -109,15 +111,15 @@ SET debits = s.debits + excluded.debits, credits = s.credits + excluded.credits
 
 -- name: existing
 -- The transfers of these transactions, and whatever else has one of these transfer ids, leg by leg.
-SELECT id, transaction, position, kind, debit::text, credit::text, amount, target, released, expires_at, booked, effective,
-    reference, external_reference, metadata
-FROM ledger_transfer
-WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])
+SELECT t.id, t.transaction, t.position, t.kind, t.debit::text, t.credit::text, t.amount, t.target, t.released, t.expires_at,
+    t.booked, t.effective, t.reference, t.external_reference, t.metadata
+FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
+JOIN ledger_transfer AS t ON t.book = asked.book AND t.id = asked.id
 UNION
-SELECT id, transaction, position, kind, debit::text, credit::text, amount, target, released, expires_at, booked, effective,
-    reference, external_reference, metadata
-FROM ledger_transfer
-WHERE book = %(book)s AND transaction = ANY(%(ids)s::uuid[]) AND id <> transaction
+SELECT t.id, t.transaction, t.position, t.kind, t.debit::text, t.credit::text, t.amount, t.target, t.released, t.expires_at,
+    t.booked, t.effective, t.reference, t.external_reference, t.metadata
+FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
+JOIN ledger_transfer AS t ON t.book = asked.book AND t.transaction = asked.id AND t.id <> t.transaction
 ORDER BY transaction, position
 
 -- name: pin_holds
@@ -125,10 +127,11 @@ ORDER BY transaction, position
 UPDATE ledger_hold AS h
 SET pinned_at = %(at)s
 FROM (
-    SELECT book, id FROM ledger_hold
-    WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[]) AND state = 'pending'
-        AND (pinned_at IS NOT NULL OR expires_at IS NULL OR expires_at > %(at)s)
-    ORDER BY id FOR NO KEY UPDATE
+    SELECT o.book, o.id
+    FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
+    JOIN ledger_hold AS o ON o.book = asked.book AND o.id = asked.id
+    WHERE o.state = 'pending' AND (o.pinned_at IS NOT NULL OR o.expires_at IS NULL OR o.expires_at > %(at)s)
+    ORDER BY o.id FOR NO KEY UPDATE OF o
 ) AS mine
 WHERE h.book = mine.book AND h.id = mine.id
 RETURNING h.id
@@ -138,9 +141,11 @@ RETURNING h.id
 UPDATE ledger_hold AS h
 SET pinned_at = NULL
 FROM (
-    SELECT book, id FROM ledger_hold
-    WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[]) AND pinned_at IS NOT NULL
-    ORDER BY id FOR NO KEY UPDATE
+    SELECT o.book, o.id
+    FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
+    JOIN ledger_hold AS o ON o.book = asked.book AND o.id = asked.id
+    WHERE o.pinned_at IS NOT NULL
+    ORDER BY o.id FOR NO KEY UPDATE OF o
 ) AS mine
 WHERE h.book = mine.book AND h.id = mine.id
 RETURNING h.id

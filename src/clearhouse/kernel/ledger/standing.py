@@ -62,7 +62,3 @@ class Standing:
     def counters(self) -> tuple[int, int, int, int]:
         """Return the four counters."""
         return self.debits_posted, self.credits_posted, self.debits_pending, self.credits_pending
-
-    def restore(self, counters: tuple[int, int, int, int]) -> None:
-        """Put the counters back to what they were."""
-        self.debits_posted, self.credits_posted, self.debits_pending, self.credits_pending = counters

@@ -50,6 +50,7 @@ DECLARE name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['principal', 'access_grant', 'access_key'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('CREATE POLICY every_book ON %I TO clearhouse_writer USING (true)', name);
     END LOOP;
 END $$;
 CREATE POLICY own_books ON access_grant FOR SELECT TO clearhouse_reader

@@ -1,0 +1,31 @@
+"""Array literals of PostgreSQL, written by hand: the driver looks at every element twice, and a batch has thousands."""
+
+from collections.abc import Iterable, Sequence
+
+
+def array(values: Iterable[object]) -> str:
+    """Return an array of values that need no quotes: numbers, ids, words."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def texts(values: Iterable[str]) -> str:
+    """Return an array of texts, whatever they hold."""
+    return "{" + ",".join(['"' + each.replace("\\", "\\\\").replace('"', '\\"') + '"' for each in values]) + "}"
+
+
+def hexes(values: Iterable[bytes]) -> str:
+    """Return an array of bytes."""
+    return "{" + ",".join([f'"\\\\x{each.hex()}"' for each in values]) + "}"
+
+
+def composites(rows: Sequence[str]) -> str:
+    """Return an array of rows, whose fields are joined by commas; a field of free text goes through `field`."""
+    return '{"(' + ')","('.join(rows) + ')"}' if rows else "{}"
+
+
+def field(value: str | None) -> str:
+    """Return a text as a field of a row inside an array: quoted for the row, then for the array."""
+    if value is None:
+        return ""
+    quoted = value.replace("\\", "\\\\").replace('"', '""')
+    return '\\"' + quoted.replace("\\", "\\\\").replace('"', '\\"') + '\\"'
