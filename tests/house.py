@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from clearhouse.app.server import ROUTERS
+from clearhouse.app.server import EXPRESS, ROUTERS
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import OwnLimiter
 from clearhouse.kernel.commands.submitting import Door
@@ -35,7 +35,7 @@ class House:
     async def opened(cls, database: Database, admin_key: str, *, rate: int = 100_000) -> "AsyncGenerator[House]":
         door = Door(database)
         gate = Gate(database, secret=SECRET)
-        entrance = application(ROUTERS, door=door, gate=gate, limiter=OwnLimiter(rate))
+        entrance = application(ROUTERS, express=EXPRESS, door=door, gate=gate, limiter=OwnLimiter(rate))
         admin = client(entrance, admin_key)
         yield cls(database, door, gate, entrance, admin)
         await admin.aclose()

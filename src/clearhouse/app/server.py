@@ -1,6 +1,7 @@
 """The server: the database opened, the doors on it, and what ends all of it cleanly."""
 
 import asyncio
+import gc
 import hashlib
 import hmac
 import secrets
@@ -31,6 +32,7 @@ KEY_FILE = "admin.key"
 SECRET_FILE = "jwt.secret"  # noqa: S105 - the name of a file
 URL_FILE = "url"
 ROUTERS = (ledger_http.router, audit_http.router, access_http.router)
+EXPRESS = (ledger_http.EXPRESS,)
 BACKLOG = 2_048
 GRACE_SECONDS = 10
 
@@ -99,6 +101,13 @@ def _login_password(dsn: str) -> str:
     return hmac.new(dsn.encode(), b"clearhouse_app", hashlib.sha256).hexdigest()
 
 
+def _steady() -> None:
+    """Keep the collector from walking, again and again, through what lives as long as the process does."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
 async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True) -> None:
     """Run until a signal comes: the API, the worker, or both."""
     ended = asyncio.Event()
@@ -112,6 +121,7 @@ async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True
             await asyncio.to_thread(_keep_key, config.data, made)
             tell(f"first admin key (shown once, kept in {config.data / KEY_FILE}): {made}")
         door = Door(database)
+        _steady()
         tasks: list[asyncio.Task[None]] = []
         if work:
             tasks.append(asyncio.create_task(worker.work(database, door.committed)))
@@ -136,10 +146,10 @@ async def _serve(
     secret = config.jwt_secret or (_kept_secret(config.data) if config.database_url is None else "")
     gate = Gate(door.database, secret=secret)
     limits = limiter(config.rate_limit, config.redis_url)
-    entrance = application(ROUTERS, door=door, gate=gate, limiter=limits)
+    entrance = application(ROUTERS, express=EXPRESS, door=door, gate=gate, limiter=limits)
     settings = uvicorn.Config(
         entrance, log_config=None, access_log=False, lifespan="off", backlog=BACKLOG, server_header=False,
-        date_header=False, timeout_graceful_shutdown=GRACE_SECONDS, ws="none",
+        date_header=False, timeout_graceful_shutdown=GRACE_SECONDS, ws="none", proxy_headers=False,
     )  # fmt: skip
     server = _Server(settings)
     serving = asyncio.create_task(server.serve(sockets=[listening]))

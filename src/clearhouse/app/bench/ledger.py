@@ -34,7 +34,7 @@ from clearhouse.refusals import Kind, Refusal
 from clearhouse.slices.operations.commands import POST
 
 ACCOUNTS = 10_000
-OPENED_AT_ONCE = 10_000
+OPENED_AT_ONCE = 5_000
 COMMANDS = 64_000
 IN_FLIGHT = 2
 READS = 200
@@ -172,7 +172,7 @@ async def run(seconds: float, *, tigerbeetle: str | None, tell: Tell) -> Report:
         config = Config(data=stack.enter_context(_folder()), rate_limit=10_000_000)
         dsn = await stack.enter_async_context(server.owner_address(config, tell))
         database = await stack.enter_async_context(server.opened(dsn, tell))
-        tell(f"opening {ACCOUNTS:,} accounts")
+        tell(f"opening {ACCOUNTS:,} accounts for callers here and as many for HTTP")
         bench, key = await _prepared(database)
         working = asyncio.create_task(worker.work(database, bench.door.committed))
         stack.callback(working.cancel)
@@ -200,7 +200,8 @@ async def _prepared(database: Database) -> tuple[Bench, str]:
         tx.book = _first(await tx.rows("SELECT id FROM book WHERE name = 'main'", _Number))
         at = clock.now()
         for start in range(0, ACCOUNTS, OPENED_AT_ONCE):
-            wanted = [OpenAccount(code=f"a:{start + place}", asset="USD") for place in range(OPENED_AT_ONCE)]
+            numbers = range(start, start + OPENED_AT_ONCE)
+            wanted = [OpenAccount(code=f"{set_}:{number}", asset="USD") for set_ in ("a", "h") for number in numbers]
             await accounts.open_accounts(tx, [Asked(each, ids.fresh(), ids.NOBODY) for each in wanted], at)
         added = AddPrincipal("the bench", roles=["operator", "viewer"], kind="service")
         own = ids.fresh()

@@ -23,6 +23,7 @@ from clearhouse.refusals import Malformed, Refusal
 from clearhouse.slices.operations import commands
 from clearhouse.transport.http import bulk
 from clearhouse.transport.http.bulk import BODY_BYTES_MAX, Results
+from clearhouse.transport.http.express import Express
 from clearhouse.transport.http.paging import Cursor, Limit, Page, page
 from clearhouse.transport.http.routes import get, patch, post
 from clearhouse.transport.http.visits import Book, IdempotencyKey, here
@@ -172,13 +173,20 @@ async def show_statement(
 # Transactions --------------------------------------------------------------------------------------------------------
 
 
+def _status(posted: Posted) -> int:
+    return 200 if posted.exists else 201
+
+
+EXPRESS = Express("/api/v1/ledger/transactions", commands.POST, msgspec.json.Decoder(PostTransaction).decode, _status)
+
+
 @post("/transactions", summary="Post a transaction")
 async def post_transaction(
     request: Asking, data: Posting, book: Book = None, key: IdempotencyKey = None
 ) -> Response[Posted]:
     """Post transfers, all or none: 201, or 200 if this very transaction is there already."""
     posted = await here(request).submit(commands.POST, data, book=book, key=key)
-    return Response(posted, status_code=200 if posted.exists else 201)
+    return Response(posted, status_code=_status(posted))
 
 
 @post("/transactions/batch", summary="Post up to 10,000 transactions", status_code=200, request_max_body_size=BODY_BYTES_MAX)

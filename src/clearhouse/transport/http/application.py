@@ -14,6 +14,7 @@ from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import Limiter
 from clearhouse.kernel.commands.submitting import Door
 from clearhouse.transport.http.entrance import Application, Entrance
+from clearhouse.transport.http.express import Express
 from clearhouse.transport.http.manual import manual
 from clearhouse.transport.http.problems import ANSWERS
 from clearhouse.transport.http.routes import get
@@ -35,7 +36,9 @@ class _One(msgspec.Struct, frozen=True):
     one: int
 
 
-def application(routers: Sequence[Router], *, door: Door, gate: Gate, limiter: Limiter) -> Entrance:
+def application(
+    routers: Sequence[Router], *, express: Sequence[Express] = (), door: Door, gate: Gate, limiter: Limiter
+) -> Entrance:
     """Return an ASGI application for these routers."""
     registry = CollectorRegistry()
 
@@ -69,7 +72,7 @@ def application(routers: Sequence[Router], *, door: Door, gate: Gate, limiter: L
         logging_config=None,
     )
     framework = cast("Application", inner)  # ASGI, whatever types the framework gives it
-    return Entrance(framework, door=door, gate=gate, limiter=limiter, public=PUBLIC, registry=registry)
+    return Entrance(framework, door=door, gate=gate, limiter=limiter, public=PUBLIC, express=express, registry=registry)
 
 
 def _openapi() -> OpenAPIConfig:

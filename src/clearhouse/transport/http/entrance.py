@@ -13,10 +13,12 @@ from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import Limiter
 from clearhouse.kernel.commands.submitting import Door
 from clearhouse.refusals import Kind, Refusal
-from clearhouse.transport.http.problems import encoded
+from clearhouse.transport.http.express import Express
+from clearhouse.transport.http.problems import encoded, refusal_of
 from clearhouse.transport.http.visits import Visit
 
 BODY_SECONDS_MAX = 60.0
+METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 Scope = MutableMapping[str, Any]
@@ -38,16 +40,18 @@ class Entrance:
 
     def __init__(
         self, application: Application, *, door: Door, gate: Gate, limiter: Limiter, public: Iterable[str],
-        registry: CollectorRegistry,
+        express: Iterable[Express], registry: CollectorRegistry,
     ) -> None:  # fmt: skip
         self._application = application
         self._door = door
         self._gate = gate
         self._limiter = limiter
         self._public = frozenset(public)
+        self._express = {each.path: each for each in express}
         self._requests = Counter(
             "clearhouse_http_requests", "Requests by method and status", ["method", "status"], registry=registry
         )
+        self._counters: dict[tuple[str, int], Counter] = {}
         self._seconds = Histogram(
             "clearhouse_http_seconds", "Seconds from the first byte to the answer", registry=registry, buckets=BUCKETS
         )
@@ -59,12 +63,10 @@ class Entrance:
             return
         loop = asyncio.get_running_loop()
         start = loop.time()
-        method: str = scope["method"]
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._requests.labels(method if method.isalpha() and len(method) < 8 else "OTHER", message["status"]).inc()  # noqa: PLR2004 - no longer than OPTIONS
-                self._seconds.observe(loop.time() - start)
+                self._count(scope["method"], message["status"], loop.time() - start)
             await send(message)
 
         async def in_time() -> Message:
@@ -77,10 +79,31 @@ class Entrance:
         try:
             if scope["path"] not in self._public:
                 scope["visit"] = await self._let_in(scope)
-        except Refusal as refusal:
-            await _refuse(refusal, counted)
+            await self._inside(scope, in_time, counted)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it gets an answer
+            status, body, headers = encoded(*refusal_of(error, scope.get("visit"), scope["path"]))
+            await _answer(counted, status, body, [(name.encode(), value.encode()) for name, value in headers.items()])
+
+    async def _inside(self, scope: Scope, receive: Receive, send: Send) -> None:
+        lane = self._express.get(scope["path"]) if scope["method"] == "POST" and not scope["query_string"] else None
+        if lane is None:
+            await self._application(scope, receive, send)
             return
-        await self._application(scope, in_time, counted)
+        first = await receive()
+        answer = await lane.answer(scope["visit"], scope["headers"], first)
+        if answer is None:
+            await self._application(scope, _again(first, receive), send)
+        else:
+            await _answer(send, answer[0], answer[1], [(b"content-type", b"application/json")])
+
+    def _count(self, method: str, status: int, seconds: float) -> None:
+        counter = self._counters.get((method, status))
+        if counter is None:
+            counter = self._requests.labels(method if method in METHODS else "OTHER", status)
+            if method in METHODS:
+                self._counters[method, status] = counter
+        counter.inc()
+        self._seconds.observe(seconds)
 
     async def _let_in(self, scope: Scope) -> Visit:
         authorization = api_key = None
@@ -94,9 +117,17 @@ class Entrance:
         return Visit(caller, self._door, self._gate)
 
 
-async def _refuse(refusal: Refusal, send: Send) -> None:
-    status, body, headers = encoded(refusal)
-    lines = [(name.encode(), value.encode()) for name, value in headers.items()]
-    lines.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": lines})
+async def _answer(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _again(first: Message, receive: Receive) -> Receive:
+    """Give a message that was taken already, then the others."""
+    taken = [first]
+
+    async def again() -> Message:
+        return taken.pop() if taken else await receive()
+
+    return again

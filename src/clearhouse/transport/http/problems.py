@@ -12,8 +12,9 @@ from litestar.openapi import ResponseSpec
 
 from clearhouse import ids
 from clearhouse.kernel.access.callers import Denied
-from clearhouse.kernel.db.faults import DatabaseFault, Lost, Passing
+from clearhouse.kernel.db.faults import Lost, Passing
 from clearhouse.refusals import Kind, Malformed, NotFound, Refusal, as_problem
+from clearhouse.transport.http.visits import Visit
 
 MEDIA_TYPE = "application/problem+json"
 STATUS: dict[Kind, int] = {
@@ -103,11 +104,22 @@ def response(refusal: Refusal, status: int | None = None) -> Response[bytes]:
     return Response(body, status_code=number, headers=headers, media_type=MEDIA_TYPE)
 
 
-def _refused(request: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes]:
+def refusal_of(error: Exception, visit: Visit | None, path: str) -> tuple[Refusal, int | None]:
+    """Return what a caller is told of anything that was raised, with a status of its own if it has one."""
+    if isinstance(error, Refusal):
+        if visit is not None and isinstance(error, Denied):
+            visit.gate.denied(visit.caller, error, book=visit.caller.books.get(error.values["book"], 0))
+        return error, None
+    if isinstance(error, Lost | Passing):
+        return DatabaseAway(), None
+    reference = str(ids.fresh())
+    _log.error("request failed", path=path, reference=reference, exc_info=error)
+    return Unexpected(reference=reference), HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _any(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     visit = request.scope.get("visit")
-    if visit is not None and isinstance(refusal, Denied):
-        visit.gate.denied(visit.caller, refusal, book=visit.caller.books.get(refusal.values["book"], 0))
-    return response(refusal)
+    return response(*refusal_of(error, visit if isinstance(visit, Visit) else None, request.scope["path"]))
 
 
 def _invalid(_: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
@@ -130,7 +142,7 @@ def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[byt
         return response(TooLarge(most=str(request.route_handler.resolve_request_max_body_size())))
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return response(Malformed(field="the request", problem=str(error.detail)[:300].rstrip(".")))
-    return _unexpected(request, error)
+    return _any(request, error)
 
 
 def _malformed(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -141,22 +153,11 @@ def _deep(_: Request[Any, Any, Any], _error: RecursionError) -> Response[bytes]:
     return response(Malformed(field="the body", problem="it is nested too deep"))
 
 
-def _database(request: Request[Any, Any, Any], error: DatabaseFault) -> Response[bytes]:
-    return response(DatabaseAway()) if isinstance(error, Lost | Passing) else _unexpected(request, error)
-
-
-def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    reference = str(ids.fresh())
-    _log.error("request failed", path=request.scope["path"], reference=reference, exc_info=error)
-    return response(Unexpected(reference=reference), HTTPStatus.INTERNAL_SERVER_ERROR)
-
-
 ANSWERS: dict[type[Exception] | int, Callable[..., Response[bytes]]] = {
-    Refusal: _refused,
+    Refusal: _any,
     ValidationException: _invalid,
     HTTPException: _http,
     msgspec.DecodeError: _malformed,
     RecursionError: _deep,
-    DatabaseFault: _database,
-    Exception: _unexpected,
+    Exception: _any,
 }

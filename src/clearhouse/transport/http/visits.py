@@ -19,6 +19,8 @@ from clearhouse.refusals import Refusal
 Command = TypeVar("Command")
 Answer = TypeVar("Answer")
 
+KEY_LENGTH_MAX = 200
+KEY_PATTERN = r"^[\x21-\x7e]+$"
 Book = Annotated[
     str | None,
     QueryParameter(name="book", required=False, max_length=63, description="The book that is meant, if you have several."),
@@ -26,7 +28,7 @@ Book = Annotated[
 IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(
-        name="Idempotency-Key", required=False, min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$",
+        name="Idempotency-Key", required=False, min_length=1, max_length=KEY_LENGTH_MAX, pattern=KEY_PATTERN,
         description="Makes a repetition harmless: the same key and body give the same answer.",
     ),
 ]  # fmt: skip
