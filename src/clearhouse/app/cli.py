@@ -16,11 +16,15 @@ from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.db import backup as backups
 from clearhouse.kernel.db.embedded import EmbeddedServer
 from clearhouse.refusals import Refusal
+from clearhouse.slices.operations import access_cli, audit_cli, jobs_cli, ledger_cli
+from clearhouse.transport.cli.client import Refused
 
 REFUSED = 2
 RUN = Group("Run", sort_key=0)
 DATA = Group("Data", sort_key=1)
 app = App(name="clearhouse", help="Clearhouse: a settlement platform that you run yourself.")
+for verbs in (ledger_cli.app, audit_cli.app, access_cli.app, jobs_cli.app):
+    app.command(verbs)
 
 
 @app.command(group=RUN)
@@ -97,11 +101,7 @@ def restore(source: Path) -> None:
     uvloop.run(do())
 
 
-access = App(name="access", help="Who may do what, and keys.")
-app.command(access)
-
-
-@access.command
+@access_cli.app.command
 def recover() -> None:
     """Make a new administrator's key, on the machine of the database, when the last one is lost; it is audited."""
 
@@ -138,7 +138,7 @@ def main() -> None:
     """Run a verb; a refusal is a sentence and exit code 2."""
     try:
         app()
-    except Refusal as refusal:
+    except (Refusal, Refused) as refusal:
         sys.stderr.write(f"clearhouse: {refusal} [{refusal.code}]\n")
         sys.exit(REFUSED)
     except KeyboardInterrupt:

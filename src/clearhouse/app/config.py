@@ -29,8 +29,6 @@ class Config:
     rate_limit: int = 20_000
     log_level: str = "info"
     memory_megabytes: int | None = None
-    url: str | None = None
-    key: str | None = None
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> "Config":
@@ -47,8 +45,6 @@ class Config:
             rate_limit=_number(given, "RATE_LIMIT", 20_000, least=1),
             log_level=given.get("LOG_LEVEL", "info").lower(),
             memory_megabytes=_number(given, "MEMORY_MB", 0) or None,
-            url=given.get("CLEARHOUSE_URL"),
-            key=given.get("CLEARHOUSE_KEY"),
         )
 
 

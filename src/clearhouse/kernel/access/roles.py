@@ -10,9 +10,9 @@ _READING = frozenset({"ledger:read"})
 
 SCOPES: dict[Role, frozenset[Scope]] = {
     "viewer": _READING,
-    "operator": _READING | {"ledger:post", "ledger:accounts", "ledger:close", "ledger:import"},
+    "operator": _READING | {"ledger:post", "ledger:accounts", "ledger:close", "ledger:import", "jobs:read"},
     "approver": _READING,
-    "auditor": _READING | {"ledger:verify", "audit:read", "access:read", "metrics:read"},
+    "auditor": _READING | {"ledger:verify", "audit:read", "access:read", "metrics:read", "jobs:read"},
     "admin": frozenset({"access:read", "access:write", "audit:read", "metrics:read"}),
 }
 
