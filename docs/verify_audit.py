@@ -11,6 +11,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def verify(rows: Iterable[str], head: str = "") -> tuple[bool, str]:
@@ -39,7 +40,7 @@ def verify(rows: Iterable[str], head: str = "") -> tuple[bool, str]:
 if __name__ == "__main__":
     if len(sys.argv) not in {2, 3}:
         sys.exit(__doc__)
-    with open(sys.argv[1], encoding="utf-8") as export:
+    with Path(sys.argv[1]).open(encoding="utf-8") as export:
         whole, sentence = verify(export, *sys.argv[2:])
     print(sentence)
     sys.exit(0 if whole else 1)

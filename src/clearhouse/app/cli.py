@@ -1,7 +1,7 @@
 """The command line: the verbs that run things here, and the verbs that ask a server."""
 
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -134,10 +134,10 @@ def ledger(*, seconds: int = 90, json: bool = False, tigerbeetle: str | None = N
     printing.show(found, as_json=json)
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Run a verb; a refusal is a sentence and exit code 2."""
     try:
-        app()
+        app(sys.argv[1:] if words is None else words)
     except (Refusal, Refused) as refusal:
         sys.stderr.write(f"clearhouse: {refusal} [{refusal.code}]\n")
         sys.exit(REFUSED)

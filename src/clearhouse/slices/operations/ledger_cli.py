@@ -148,7 +148,8 @@ def find(
     found = server().items(
         TRANSACTIONS, most=limit, reference=reference, external_reference=external_reference, book=how.book
     )
-    show_all(found, ("id", "booked", "effective", "reference", "external_reference", "transfers"), json=how.json)
+    told = found if how.json else [each | {"transfers": len(each["transfers"])} for each in found]
+    show_all(told, ("id", "booked", "effective", "reference", "external_reference", "transfers"), json=how.json)
 
 
 @app.command

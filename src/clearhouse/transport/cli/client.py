@@ -4,6 +4,7 @@ Promise: what a server refuses is told in its own sentence with its code; a serv
 """
 
 import os
+import weakref
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,7 @@ class Client:
     def __init__(self, url: str, key: str) -> None:
         self.url = url
         self._http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=SECONDS_MAX)
+        weakref.finalize(self, self._http.close)
 
     def get(self, path: str, **query: object) -> Any:
         """Return what stands at a path."""

@@ -1,0 +1,213 @@
+"""The command line as a client: what operators, auditors and administrators type on the first day, against a real server."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from clearhouse.app import cli
+from serving import Program, operator_key, program
+
+VERIFIER = Path(__file__).parent.parent.parent / "docs" / "verify_audit.py"
+PAYMENT = {"debit": "customer:7", "credit": "revenue", "amount": "1.00", "currency": "USD"}
+
+
+class Said(NamedTuple):
+    """What a verb answered."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        assert self.status == 0, self.err
+        return json.loads(self.out)
+
+
+Clearhouse = Callable[..., Said]
+
+
+@pytest.fixture(scope="module")
+def server(open_folder: Path) -> Iterator[Program]:
+    place = Path(tempfile.mkdtemp(prefix="cli-", dir=open_folder))
+    place.chmod(0o711)
+    with program(place / "data") as started:
+        yield started.ready()
+
+
+@pytest.fixture(scope="module")
+def keys(server: Program) -> dict[str, str]:
+    """Give the keys of an administrator and of somebody who posts and audits, with two accounts in the book."""
+    admin = server.after("admin.key): ")
+    return {"admin": admin, "operator": operator_key(server.url, admin)}
+
+
+@pytest.fixture
+def clearhouse(
+    server: Program, keys: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Clearhouse:
+    """Give the program with an operator's key; `by` is another's."""
+
+    def run(*words: str, by: str = "operator") -> Said:
+        monkeypatch.setenv("CLEARHOUSE_URL", server.url)
+        monkeypatch.setenv("CLEARHOUSE_KEY", keys[by])
+        status = 0
+        try:
+            cli.main(words)
+        except SystemExit as end:
+            status = int(end.code or 0)
+        said = capsys.readouterr()
+        return Said(status, str(said.out), str(said.err))
+
+    return run
+
+
+@pytest.fixture
+def book(clearhouse: Clearhouse) -> Clearhouse:
+    for code in ("customer:7", "revenue"):
+        assert clearhouse("ledger", "open", code, "USD").status == 0
+    return clearhouse
+
+
+def test_an_operator_posts_a_payment_and_sees_it_on_the_statement(book: Clearhouse) -> None:
+    before = float(book("ledger", "balance", "revenue", "--asset", "USD", "--json").json["balance"])
+    posted = book("ledger", "post", "customer:7", "revenue", "100.00", "USD", "--reference", "bill 1", "--json").json
+    after = float(book("ledger", "balance", "revenue", "--asset", "USD", "--json").json["balance"])
+    assert after - before == 100
+    lines = book("ledger", "statement", "revenue", "--asset", "USD", "--newest", "--limit", "1", "--json").json
+    assert (lines[0]["transaction"], lines[0]["reference"]) == (posted["id"], "bill 1")
+    assert posted["id"] in book("ledger", "find", "--reference", "bill 1").out
+
+
+def test_a_payment_with_a_key_is_posted_once_however_often_it_is_typed(book: Clearhouse) -> None:
+    words = ("ledger", "post", "customer:7", "revenue", "3.00", "USD", "--key", "typed-twice", "--json")
+    assert book(*words).json["id"] == book(*words).json["id"]
+
+
+def test_a_refusal_is_the_servers_sentence_with_its_code_and_status_two(book: Clearhouse) -> None:
+    said = book("ledger", "post", "customer:7", "nobody", "1.00", "USD")
+    assert (said.status, said.out) == (2, "")
+    assert said.err.endswith("[account_unknown]\n")
+    assert "nobody" in said.err
+
+
+def test_a_hold_is_made_captured_and_released(book: Clearhouse) -> None:
+    held = book("ledger", "post", "customer:7", "revenue", "9.00", "USD", "--pending", "--json").json["transfers"][0]
+    assert held in book("ledger", "holds").out
+    book("ledger", "capture", held, "--amount", "4.00")
+    assert book("ledger", "hold", held, "--json").json["remaining"] == "5.00"
+    assert book("ledger", "release", held).status == 0
+    assert book("ledger", "hold", held, "--json").json["state"] == "posted"
+
+
+def test_a_transaction_is_shown_and_reversed(book: Clearhouse) -> None:
+    posted = book("ledger", "post", "customer:7", "revenue", "8.00", "USD", "--json").json["id"]
+    assert "customer" not in book("ledger", "transaction", posted).err
+    assert book("ledger", "reverse", posted).status == 0
+    again = book("ledger", "reverse", posted)
+    assert (again.status, "[above_original]" in again.err) == (2, True)
+
+
+def test_a_file_of_transactions_is_posted_once_and_names_the_lines_that_are_refused(
+    book: Clearhouse, tmp_path: Path
+) -> None:
+    file = tmp_path / "payments.ndjson"
+    wrong = PAYMENT | {"credit": "nobody"}
+    file.write_text("\n".join(json.dumps({"transfers": [each]}) for each in (PAYMENT, wrong, PAYMENT)))
+    first = book("ledger", "post-file", str(file), "--json")
+    assert first.json == {"posted": 2, "refused": 1}
+    assert "line 2: " in first.err
+    before = book("ledger", "balance", "revenue", "--asset", "USD", "--json").json
+    book("ledger", "post-file", str(file))
+    assert book("ledger", "balance", "revenue", "--asset", "USD", "--json").json == before
+
+
+def test_opening_balances_are_tried_and_then_brought_from_a_table(clearhouse: Clearhouse, tmp_path: Path) -> None:
+    file = tmp_path / "opening.csv"
+    file.write_text("code,asset,balance,normal,floor\nopened:1,EUR,12.50,credit,0\nopened:2,EUR,,debit,\n")
+    tried = clearhouse("ledger", "import", str(file), "--dry-run", "--json").json
+    assert (tried["accounts"], tried["transfers"], tried["dry_run"]) == (3, 1, True)
+    assert clearhouse("ledger", "account", "opened:1", "--asset", "EUR").status == 2
+    assert clearhouse("ledger", "import", str(file)).status == 0
+    assert clearhouse("ledger", "account", "opened:1", "--asset", "EUR", "--json").json["balance"] == "12.50"
+
+
+def test_an_account_is_frozen_and_its_limit_taken_away(clearhouse: Clearhouse) -> None:
+    clearhouse("ledger", "open", "till", "USD", "--floor", "0")
+    changed = clearhouse("ledger", "change", "till", "--asset", "USD", "--state", "frozen", "--floor", "none", "--json").json
+    assert (changed["state"], "floor" in changed) == ("frozen", False)
+    assert "till" in clearhouse("ledger", "accounts", "--prefix", "ti").out
+
+
+def test_a_day_is_closed_and_the_book_balances(book: Clearhouse) -> None:
+    assert book("ledger", "close-day", "2026-01-01").status == 0
+    assert "2026-01-01" in book("ledger", "days").out
+    assert book("ledger", "day", "2026-01-01", "--json").json["day"] == "2026-01-01"
+    assert {line["difference"] for line in book("ledger", "trial-balance", "--json").json} == {"0.00"}
+    assert book("ledger", "add-asset", "USDC", "6").status == 0
+    assert "USDC" in book("ledger", "assets").out
+
+
+def test_an_auditor_exports_the_trail_and_verifies_it_offline(book: Clearhouse, tmp_path: Path) -> None:
+    file = tmp_path / "trail.ndjson"
+    kept = book("audit", "head", "--json").json["head"]
+    assert book("audit", "export", str(file)).status == 0
+    assert book("audit", "verify", "--head", kept, "--json").json["intact"]
+    assert book("audit", "lines", "--limit", "1", "--json").json[0]["number"] == 1
+    assert book("ledger", "verify").status == 0
+    assert verified(file, kept) == 0
+    lines = file.read_text().splitlines()
+    altered = lines[0].replace("access.bootstrap", "access.something", 1)
+    for tampered in (lines[1:], [*lines[:1], *lines[2:]], lines[:1], [altered, *lines[1:]], [lines[0], *lines]):
+        file.write_text("\n".join(tampered))
+        assert verified(file, kept) == 1
+
+
+def verified(file: Path, head: str) -> int:
+    return subprocess.run([sys.executable, "-I", VERIFIER, file, head], check=False, capture_output=True).returncode
+
+
+def test_an_administrator_lets_somebody_in_and_out_again(clearhouse: Clearhouse) -> None:
+    added = clearhouse("access", "add", "Ada", "viewer", "auditor", "--json", by="admin").json["id"]
+    issued = clearhouse("access", "issue", added, "--label", "laptop", "--json", by="admin").json
+    assert issued["secret"] not in clearhouse("access", "keys", added, by="admin").out
+    assert clearhouse("access", "roles", added, "viewer", "--json", by="admin").json["roles"] == ["viewer"]
+    assert clearhouse("access", "revoke", issued["id"], by="admin").status == 0
+    assert clearhouse("access", "disable", added, by="admin").status == 0
+    assert "Ada" in clearhouse("access", "principals", by="admin").out
+    assert clearhouse("access", "token", "--json", by="admin").json["token"]
+    assert "main" in clearhouse("access", "books", by="admin").out
+
+
+def test_whoever_may_not_is_told_what_is_missing(clearhouse: Clearhouse) -> None:
+    said = clearhouse("ledger", "accounts", by="admin")
+    assert (said.status, "ledger:read" in said.err) == (2, True)
+    assert "ledger:post" in clearhouse("access", "whoami").out
+
+
+def test_jobs_say_what_waits(clearhouse: Clearhouse) -> None:
+    assert {job["name"] for job in clearhouse("jobs", "list", "--json").json} == {"number", "expire", "total"}
+
+
+def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("CLEARHOUSE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("CLEARHOUSE_KEY", "any")
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["ledger", "accounts"])
+    assert "http://127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_without_a_key_there_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.delenv("CLEARHOUSE_KEY", raising=False)
+    monkeypatch.setenv("CLEARHOUSE_DATA", str(tmp_path))
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["access", "whoami"])
+    assert "CLEARHOUSE_KEY" in capsys.readouterr().err
