@@ -95,9 +95,15 @@ WHERE book = %(book)s AND principal = %(principal)s ORDER BY id DESC
 UPDATE access_key SET revoked_at = %(at)s WHERE book = %(book)s AND id = %(id)s AND revoked_at IS NULL
 
 -- name: revoke_labelled
--- Revokes the keys of a principal with a label, but one.
+-- Revokes the keys with a label, whosever they are, but one.
 UPDATE access_key SET revoked_at = %(at)s
-WHERE book = %(book)s AND principal = %(principal)s AND label = %(label)s AND id <> %(id)s AND revoked_at IS NULL
+WHERE book = %(book)s AND label = %(label)s AND id <> %(id)s AND revoked_at IS NULL
+
+-- name: replaced_key
+-- A key that was revoked, if another with its label is good.
+SELECT k.id FROM access_key AS k
+WHERE k.book = %(book)s AND k.id = %(id)s AND k.revoked_at IS NOT NULL
+    AND EXISTS (SELECT FROM access_key AS o WHERE o.book = k.book AND o.label = k.label AND o.revoked_at IS NULL)
 
 -- name: credential
 -- A key that is still good, and whose it is.

@@ -1,9 +1,10 @@
 """The first administrator: made at the first start, and found again when the key is lost.
 
-Promise: where ADMIN_KEY is set it is the administrator's key, and no earlier value of it opens anything any more; where it
-is not, a key is made at random and returned once.
+Promise: where ADMIN_KEY is set it is the administrator's key, and no earlier value of it opens anything any more or can be
+set again; where it is not, a key is made at random and returned once.
 """
 
+import re
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -15,6 +16,8 @@ from clearhouse.kernel.journal.writing import Line
 from clearhouse.refusals import Kind, Refusal
 
 ADMIN_KEY_LENGTH_MIN = 16
+ADMIN_KEY_LENGTH_MAX = 1_000
+_USABLE = re.compile(rf"(?!{keys.PREFIX})[!-~]{{1,{ADMIN_KEY_LENGTH_MAX}}}")  # what a header carries; ours are looked up
 LABEL = "ADMIN_KEY"
 NAME = "admin"
 
@@ -24,6 +27,20 @@ class AdminKeyTooShort(Refusal):
 
     code = "admin_key_too_short"
     kind = Kind.MALFORMED
+
+
+class AdminKeyUnusable(Refusal):
+    """ADMIN_KEY must be printable ASCII without spaces, at most {most} characters, and must not begin with {prefix}."""
+
+    code = "admin_key_unusable"
+    kind = Kind.MALFORMED
+
+
+class AdminKeyUsed(Refusal):
+    """ADMIN_KEY was in use before and another has replaced it; choose one that is new."""
+
+    code = "admin_key_used"
+    kind = Kind.REFUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +55,8 @@ class _Book:
 
 async def ensure_admin(database: Database, admin_key: str | None = None) -> str | None:
     """Make the first administrator if there is none, and let ADMIN_KEY be its key; return a key that was made up, once."""
-    if admin_key is not None and len(admin_key) < ADMIN_KEY_LENGTH_MIN:
-        raise AdminKeyTooShort(least=str(ADMIN_KEY_LENGTH_MIN))
+    if admin_key is not None:
+        _require_usable(admin_key)
     async with database.writing() as tx:
         await tx.tuples("SELECT pg_advisory_xact_lock(7246003)")  # several processes may start at once
         tx.book = await _main(tx)
@@ -50,6 +67,13 @@ async def ensure_admin(database: Database, admin_key: str | None = None) -> str 
         made = admin_key or keys.make(ids.fresh())
         await _add_key(tx, principal, made, label=LABEL if admin_key else "the first key")
         return None if admin_key else made
+
+
+def _require_usable(admin_key: str) -> None:
+    if len(admin_key) < ADMIN_KEY_LENGTH_MIN:
+        raise AdminKeyTooShort(least=str(ADMIN_KEY_LENGTH_MIN))
+    if _USABLE.fullmatch(admin_key) is None:
+        raise AdminKeyUnusable(most=str(ADMIN_KEY_LENGTH_MAX), prefix=keys.PREFIX)
 
 
 async def recover_admin(database: Database) -> str:
@@ -83,8 +107,10 @@ async def _add_key(tx: Tx, principal: UUID, credential: str, *, label: str) -> N
         "book": tx.book, "id": key, "principal": principal, "digest": keys.digest(credential), "label": label, "at": at,
         "expires_at": None,
     })  # fmt: skip
+    if not added and await tx.row(keys.sql["replaced_key"], _Id, book=tx.book, id=key) is not None:
+        raise AdminKeyUsed
     if label == LABEL:
-        await tx.do(keys.sql["revoke_labelled"], book=tx.book, principal=principal, label=label, id=key, at=at)
+        await tx.do(keys.sql["revoke_labelled"], book=tx.book, label=label, id=key, at=at)
     if added:
         told = Line(
             "access.administrator_key", ids.text("key", key), {"principal": ids.text("prn", principal), "label": label}
