@@ -100,6 +100,10 @@ class Gate:
         self._known[credential] = now + MEMORY_SECONDS, found
         return found
 
+    def forget(self) -> None:
+        """Look everybody up anew: what an administrator changed here counts here at once."""
+        self._known.clear()
+
     def denied(self, caller: Caller, refusal: Refusal, *, book: int = 0) -> None:
         """Remember that somebody wanted what they may not."""
         data = {"code": refusal.code, **refusal.values}

@@ -19,6 +19,7 @@ from clearhouse.refusals import Refusal
 Command = TypeVar("Command")
 Answer = TypeVar("Answer")
 
+ADMINISTRATION = "access:write"
 KEY_LENGTH_MAX = 200
 KEY_PATTERN = r"^[\x21-\x7e]+$"
 Book = Annotated[
@@ -55,7 +56,10 @@ class Visit:
         self, kind: Kind[Command, Answer], commands: Sequence[Command], *, book: str | None = None, key: str | None = None
     ) -> list[Answer | Refusal]:
         """Carry out commands and return an answer for each."""
-        return await self.door.submit(kind, commands, caller=self.caller, book=self.caller.book(book), key=key)
+        answers = await self.door.submit(kind, commands, caller=self.caller, book=self.caller.book(book), key=key)
+        if kind.scope == ADMINISTRATION:
+            self.gate.forget()
+        return answers
 
     def require(self, scope: Scope, book: str | None = None) -> int:
         """Refuse a caller that may not do this, and return the book that is meant."""
