@@ -18,10 +18,14 @@ def verify(rows: Iterable[str], head: str = "") -> tuple[bool, str]:
     """Return whether the trail is whole, and a sentence."""
     chain, number = bytes(32), 0
     kept, _, kept_chain = head.partition(":")
+    if kept == "0" and kept_chain != chain.hex():
+        return False, "your head is not one of this trail: it is of row 0 and not of the beginning"
     for text in rows:
         row = json.loads(text)
-        if row["number"] != number + 1:
+        if row["number"] > number + 1:
             return False, f"row {number + 1} is missing: row {row['number']} follows row {number}"
+        if row["number"] <= number:
+            return False, f"row {row['number']} was put in: it follows row {number}"
         told = f"{row['book']}\n{row['at']}\n{row['kind']}\n{row['principal']}\n{row['lines']}"
         digest = hashlib.sha256(told.encode()).digest()
         if digest.hex() != row["digest"]:

@@ -23,18 +23,20 @@ WHERE j.id = n.id AND j.number IS NULL
 
 -- name: rows_after
 -- Sealed rows of a book after a number.
-SELECT id, book, at, kind, principal, items, lines, digest, number, chain
+SELECT book, CASE WHEN at >= '0001-01-01Z' AND at < '10000-01-01Z' THEN at ELSE '0001-01-01Z' END AS at, kind, principal, lines,
+    digest, number, chain
 FROM journal
 WHERE book = %(book)s AND number > %(after)s
 ORDER BY number
 LIMIT %(most)s
 
 -- name: all_rows
--- Every sealed row of a book, in order.
-SELECT id, book, at, kind, principal, items, lines, digest, number, chain
+-- Every sealed row of a book, in order. A time that no calendar of ours has was put there by somebody else, and reads as one.
+SELECT book, CASE WHEN at >= '0001-01-01Z' AND at < '10000-01-01Z' THEN at ELSE '0001-01-01Z' END AS at, kind, principal, lines,
+    digest, number, chain
 FROM journal
 WHERE book = %(book)s AND number IS NOT NULL
-ORDER BY number
+ORDER BY number, id
 
 -- name: tail
 -- How many rows of a book have no number yet.

@@ -25,12 +25,10 @@ class MalformedHead(Refusal):
 class Row:
     """A journal row as it is stored."""
 
-    id: int
     book: int
     at: datetime
     kind: str
     principal: str
-    items: int
     lines: str
     digest: bytes
     number: int
@@ -105,6 +103,8 @@ def read_head(text: str) -> tuple[int, bytes]:
 async def verify(tx: Tx, *, kept: tuple[int, bytes] | None = None) -> Verdict:
     """Recompute the whole chain and name the first line that was altered, removed or put in."""
     chain, number, rows = GENESIS, 0, 0
+    if kept is not None and kept[0] == 0 and not hmac.compare_digest(kept[1], GENESIS):
+        return Verdict(intact=False, rows=0, head=f"0:{GENESIS.hex()}", number=0, fault="rewritten")
     async for row in tx.stream(sql["all_rows"], Row, book=tx.book):
         fault = _fault(row, chain, number + 1)
         if fault:
@@ -121,7 +121,7 @@ async def verify(tx: Tx, *, kept: tuple[int, bytes] | None = None) -> Verdict:
 def _fault(row: Row, chain: bytes, expected: int) -> str:
     """Say what is wrong with a row that should follow a chain, or nothing."""
     if row.number != expected:
-        return "missing"
+        return "missing" if row.number > expected else "inserted"
     if digest(row.book, row.at, row.kind, row.principal, row.lines) != row.digest:
         return "altered"
     if link(chain, row.number, row.digest) != row.chain:

@@ -18,8 +18,8 @@ from clearhouse.kernel.db.database import Tx
 SYSTEM = UUID(int=0)
 
 _INSERT = """
-INSERT INTO journal (book, at, kind, principal, items, lines, digest)
-VALUES (%(book)s, %(at)s, %(kind)s, %(principal)s, %(items)s, %(lines)s, %(digest)s)
+INSERT INTO journal (book, at, kind, principal, lines, digest)
+VALUES (%(book)s, %(at)s, %(kind)s, %(principal)s, %(lines)s, %(digest)s)
 """
 
 
@@ -41,7 +41,7 @@ def write(tx: Tx, lines: Sequence[Line], *, book: int, kind: str, by: UUID, at: 
     text = _encoder.encode(lines).decode()
     principal = ids.text("prn", by)
     tx.later(
-        _INSERT, book=book, at=at, kind=kind, principal=principal, items=len(lines), lines=text,
+        _INSERT, book=book, at=at, kind=kind, principal=principal, lines=text,
         digest=digest(book, at, kind, principal, text),
     )  # fmt: skip
 

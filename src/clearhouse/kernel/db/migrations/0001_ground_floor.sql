@@ -246,7 +246,6 @@ CREATE TABLE journal (
     at timestamptz NOT NULL,
     kind text NOT NULL,
     principal text NOT NULL,
-    items int NOT NULL,
     lines text NOT NULL,
     digest bytea NOT NULL,
     number bigint,
@@ -259,8 +258,8 @@ CREATE INDEX journal_unsealed ON journal (id) WHERE number IS NULL;
 CREATE FUNCTION refuse_journal_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF tg_op = 'UPDATE' AND old.number IS NULL AND new.number IS NOT NULL
-        AND (new.id, new.book, new.at, new.kind, new.principal, new.items, new.lines, new.digest)
-        IS NOT DISTINCT FROM (old.id, old.book, old.at, old.kind, old.principal, old.items, old.lines, old.digest) THEN
+        AND (new.id, new.book, new.at, new.kind, new.principal, new.lines, new.digest)
+        IS NOT DISTINCT FROM (old.id, old.book, old.at, old.kind, old.principal, old.lines, old.digest) THEN
         RETURN new;
     END IF;
     RAISE EXCEPTION 'journal rows are never changed or removed';
