@@ -19,26 +19,32 @@ def verify(rows: Iterable[str], head: str = "") -> tuple[bool, str]:
     chain, number = bytes(32), 0
     kept, _, kept_chain = head.partition(":")
     if kept == "0" and kept_chain != chain.hex():
-        return False, "your head is not one of this trail: it is of row 0 and not of the beginning"
+        return False, "your head is not of this trail: before its first row there is another"
     for text in rows:
         row = json.loads(text)
-        if row["number"] > number + 1:
-            return False, f"row {number + 1} is missing: row {row['number']} follows row {number}"
-        if row["number"] <= number:
-            return False, f"row {row['number']} was put in: it follows row {number}"
-        told = f"{row['book']}\n{row['at']}\n{row['kind']}\n{row['principal']}\n{row['lines']}"
-        digest = hashlib.sha256(told.encode()).digest()
-        if digest.hex() != row["digest"]:
-            return False, f"row {row['number']} was altered after it was written"
+        digest, fault = _digest(row), _misplaced(row["number"], number + 1)
+        if fault or digest.hex() != row["digest"]:
+            return False, fault or f"row {row['number']} was altered after it was written"
         number = row["number"]
         chain = hashlib.sha256(chain + number.to_bytes(8, "big") + digest).digest()
         if chain.hex() != row["chain"]:
             return False, f"row {number} was put in: it does not follow the rows before it"
-        if kept and int(kept) == number and kept_chain != chain.hex():
+        if kept == str(number) and kept_chain != row["chain"]:
             return False, f"row {number} is not the one that your head was made of: the trail was written anew"
     if kept and int(kept) > number:
         return False, f"rows {number + 1} to {kept} are missing: your head is of row {kept}"
     return True, f"{number} rows, whole and in order; the head is {number}:{chain.hex()}"
+
+
+def _digest(row: dict[str, str]) -> bytes:
+    told = f"{row['book']}\n{row['at']}\n{row['kind']}\n{row['principal']}\n{row['lines']}"
+    return hashlib.sha256(told.encode()).digest()
+
+
+def _misplaced(number: int, expected: int) -> str:
+    if number == expected:
+        return ""
+    return f"row {expected} is missing" if number > expected else f"row {number} was put in: it is there already"
 
 
 if __name__ == "__main__":

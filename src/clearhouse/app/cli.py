@@ -117,7 +117,7 @@ app.command(bench_verbs)
 
 
 @bench_verbs.command
-def ledger(*, seconds: int = 90, json: bool = False, tigerbeetle: str | None = None) -> None:
+def ledger(*, seconds: int = 90, json: bool = False, tigerbeetle: str | None = None, behind: int = 0) -> None:
     """Measure posting and reading against pgbench, COPY and, if there is one, TigerBeetle.
 
     Parameters
@@ -128,9 +128,11 @@ def ledger(*, seconds: int = 90, json: bool = False, tigerbeetle: str | None = N
         Print one JSON object instead of a table.
     tigerbeetle
         HOST:PORT of a TigerBeetle server, to send it the same batches.
+    behind
+        How many transfers to post before measuring; that takes time beyond the seconds.
 
     """
-    found = uvloop.run(bench_ledger.run(seconds, tigerbeetle=tigerbeetle, tell=tell))
+    found = uvloop.run(bench_ledger.run(seconds, tigerbeetle=tigerbeetle, behind=behind, tell=tell))
     printing.show(found, as_json=json)
 
 

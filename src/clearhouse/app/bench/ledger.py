@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import statistics
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
@@ -17,7 +18,7 @@ from clearhouse import clock, ids
 from clearhouse.app import server, worker
 from clearhouse.app.bench import references
 from clearhouse.app.bench.http_load import load
-from clearhouse.app.bench.rounds import Contestant, Report, race, report
+from clearhouse.app.bench.rounds import ROUNDS_MIN, Contestant, Report, race, report
 from clearhouse.app.config import Config
 from clearhouse.asking import Asked
 from clearhouse.kernel.access import bootstrap, keys, principals
@@ -165,7 +166,7 @@ def _payment(debit: int, credit: int) -> PostTransaction:
     return PostTransaction([Leg(debit=f"a:{debit}", credit=f"a:{credit}", amount="1.00", currency="USD")])
 
 
-async def run(seconds: float, *, tigerbeetle: str | None, tell: Tell) -> Report:
+async def run(seconds: float, *, tigerbeetle: str | None, behind: int, tell: Tell) -> Report:
     """Measure everything within so many seconds, and return the report."""
     begun = perf_counter()
     async with AsyncExitStack() as stack:
@@ -179,11 +180,31 @@ async def run(seconds: float, *, tigerbeetle: str | None, tell: Tell) -> Report:
         await references.prepare(dsn)
         url = await stack.enter_async_context(_api(dsn))
         contestants = _contestants(bench, dsn, url, key, tigerbeetle)
+        if behind:
+            contestants.append(await _filled(bench, behind, tell))
         await race(contestants, seconds=max(5.0, seconds - (perf_counter() - begun) - SETTLING_SECONDS / 4), tell=tell)
         await bench.door.close()
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
     return report("ledger", contestants)
+
+
+async def _filled(bench: Bench, behind: int, tell: Tell) -> Contestant:
+    """Measure the empty ledger, then post so many transfers, so that all else is measured with them behind it."""
+    young: list[float] = []
+    for _ in range(ROUNDS_MIN):
+        young.append(await bench.counted("empty", partial(bench.submitted, batch=8_000, hot=False), 1.0))
+        tell(f"empty: {young[-1]:,.0f} transfers/s")
+    posted = 0
+    while posted < behind:
+        posted += await bench.submitted(10.0, batch=8_000, hot=False)
+        tell(f"{posted:,} of {behind:,} transfers are behind")
+
+    async def old(seconds: float) -> float:
+        now = await bench.counted("filled", partial(bench.submitted, batch=8_000, hot=False), seconds)
+        return now / statistics.median(young)
+
+    return Contestant(f"submit 8000 with {posted:,} behind ÷ empty", "ratio", old)
 
 
 @contextmanager

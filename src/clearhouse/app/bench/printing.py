@@ -8,6 +8,8 @@ from rich.table import Table
 
 from clearhouse.app.bench.rounds import Report, Result
 
+WHOLE_FROM = 10
+
 
 def show(found: Report, *, as_json: bool) -> None:
     """Print a report."""
@@ -19,10 +21,14 @@ def show(found: Report, *, as_json: bool) -> None:
         table.add_column(name, justify="left" if name in {"what", "unit", "÷"} else "right")
     for each in found.results:
         table.add_row(
-            each.name, f"{each.value:,.0f}", each.unit, each.reference or "", _figure(each.ratio), _figure(each.least),
+            each.name, _value(each.value), each.unit, each.reference or "", _figure(each.ratio), _figure(each.least),
             _figure(each.goal), _spread(each),
         )  # fmt: skip
-    Console().print(table)
+    (Console() if sys.stdout.isatty() else Console(width=140)).print(table)
+
+
+def _value(value: float) -> str:
+    return f"{value:,.0f}" if value >= WHOLE_FROM else f"{value:.2f}"
 
 
 def _figure(value: float | None) -> str:

@@ -74,4 +74,4 @@ def _result(each: Contestant, reference: Contestant | None) -> Result:
     ratio = None if reference is None or not reference.median else round(each.median / reference.median, 3)
     spread = (max(each.figures) - min(each.figures)) / each.median if each.median else 0.0
     name = None if reference is None else reference.name
-    return Result(each.name, round(each.median, 1), each.unit, name, ratio, each.least, each.goal, round(spread, 2))
+    return Result(each.name, round(each.median, 3), each.unit, name, ratio, each.least, each.goal, round(spread, 2))
