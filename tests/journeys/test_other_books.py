@@ -1,0 +1,261 @@
+"""What is not in your books does not exist for you: another book's things, tried from every route of the document."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from house import House, client, movement, ok, post, refused, transaction
+
+LEDGER = "/api/v1/ledger"
+PRINCIPALS = "/api/v1/access/principals"
+VERBS = ("get", "post", "put", "patch", "delete")
+ROLES = ("viewer", "operator", "approver", "auditor", "admin")
+DAYS = {"main": "2020-01-01", "second": "2020-01-02"}
+PAYMENT = transaction(movement("payer", "payee", "1.00"))
+Route = tuple[str, str]
+Page = dict[str, Any]
+
+# A body for every route that takes one.
+BODIES: Mapping[Route, Any] = {
+    ("post", f"{LEDGER}/accounts"): {"code": "new", "asset": "USD"},
+    ("post", f"{LEDGER}/accounts/batch"): [{"code": "newer", "asset": "USD"}],
+    ("patch", LEDGER + "/accounts/{account}"): {"state": "frozen"},
+    ("post", f"{LEDGER}/transactions"): PAYMENT,
+    ("post", f"{LEDGER}/transactions/batch"): [PAYMENT],
+    ("post", LEDGER + "/transactions/{transaction}/reverse"): {},
+    ("post", LEDGER + "/holds/{hold}/capture"): {},
+    ("post", f"{LEDGER}/assets"): {"code": "POINT", "exponent": 0},
+    ("post", f"{LEDGER}/days"): {"day": "2020-02-01"},
+    ("post", f"{LEDGER}/import"): {"lines": [{"code": "brought", "asset": "USD", "balance": "1.00"}]},
+    ("post", "/api/v1/access/books"): {"name": "third"},
+    ("post", PRINCIPALS): {"name": "Mira Novak"},
+    ("put", PRINCIPALS + "/{principal}/roles"): {"roles": []},
+    ("post", PRINCIPALS + "/{principal}/keys"): {},
+}
+# The batches say their bodies in words only.
+SILENT = {("post", f"{LEDGER}/accounts/batch"), ("post", f"{LEDGER}/transactions/batch")}
+# What a cursor names; a number or a day names nothing of anybody's.
+CURSORS: Mapping[Route, str] = {
+    ("get", f"{LEDGER}/accounts"): "account",
+    ("get", LEDGER + "/accounts/{account}/statement"): "line",
+    ("get", f"{LEDGER}/transactions"): "transaction",
+    ("get", f"{LEDGER}/holds"): "hold",
+    ("get", PRINCIPALS): "principal",
+    ("get", f"{LEDGER}/days"): "",
+    ("get", "/api/v1/audit/lines"): "",
+}
+WANTED: Mapping[Route, dict[str, str]] = {("get", f"{LEDGER}/transactions"): {"reference": "invoice 4711"}}
+
+# Transfers that reach for what another book has.
+REACHING = [
+    ({"debit": "{account}", "credit": "payee", "amount": "1.00", "currency": "USD"}, "account_unknown"),
+    ({"debit": "payer", "credit": "only:second", "amount": "1.00", "currency": "USD"}, "account_unknown"),
+    ({"capture": "{hold}"}, "transfer_unknown"),
+    ({"release": "{hold}"}, "transfer_unknown"),
+    ({"reverse": "{transfer}"}, "transfer_unknown"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Somebody with every role in one book, and one of everything in it, by the name of what it is."""
+
+    book: str
+    client: httpx.AsyncClient
+    secret: str
+    things: dict[str, str]
+
+
+async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
+    """Fill a book with things that carry its name."""
+    named = {"name": f"the tenant of {book}", "roles": list(ROLES)}
+    added = ok(await admin.post(PRINCIPALS, params={"book": book}, json=named))
+    issued = ok(await admin.post(f"{PRINCIPALS}/{added['id']}/keys", params={"book": book}, json={"label": f"of {book}"}))
+    tenant = client(house.entrance, issued["secret"])
+    await house.open_accounts(tenant, "payer", "payee", f"only:{book}", metadata={"book": f"of {book}"})
+    paid = await post(tenant, movement("payer", "payee", "1.00"), reference="invoice 4711", metadata={"book": f"of {book}"})
+    held = await post(tenant, movement("payer", f"only:{book}", "9.00", pending=True))
+    ok(await tenant.post(f"{LEDGER}/days", json={"day": DAYS[book]}))
+    account = ok(await tenant.get(f"{LEDGER}/accounts/payer", params={"asset": "USD"}))["id"]
+    line = ok(await tenant.get(f"{LEDGER}/accounts/{account}/statement"))["items"][0]["cursor"]
+    things = {
+        "account": account, "transaction": paid["id"], "hold": held["transfers"][0], "day": DAYS[book], "line": line,
+        "principal": added["id"], "key_id": issued["id"], "transfer": paid["transfers"][0],
+    }  # fmt: skip
+    return Tenant(book, tenant, issued["secret"], things)
+
+
+@pytest.fixture
+async def tenants(house: House) -> dict[str, Tenant]:
+    """Give the tenants of two books, who share nothing but the server."""
+    opener = await house.caller("admin", name="the opener")
+    ok(await opener.post("/api/v1/access/books", json={"name": "second"}))
+    return {
+        "main": await settle(house, house.admin, "main"),
+        "second": await settle(house, opener, "second"),
+    }
+
+
+async def operations(house: House) -> dict[Route, Page]:
+    paths = ok(await house.admin.get("/openapi.json"))["paths"]
+    return {(verb, path): its[verb] for path, its in paths.items() for verb in VERBS if verb in its}
+
+
+def parameters(operation: Page, place: str) -> set[str]:
+    return {each["name"] for each in operation.get("parameters", []) if each["in"] == place}
+
+
+def address(path: str, things: Mapping[str, str]) -> str:
+    return re.sub(r"\{(\w+)\}", lambda found: things[found[1]], path)
+
+
+def requests(found: Mapping[Route, Page], own: Tenant, other: Tenant) -> Iterator[tuple[Route, str, dict[str, str]]]:
+    """Give every request that names something of the other: in its path, as its cursor, or as its book."""
+    for (verb, path), operation in found.items():
+        wanted = WANTED.get((verb, path), {})
+        if parameters(operation, "path"):
+            yield (verb, path), address(path, other.things), wanted
+        if "cursor" in parameters(operation, "query") and CURSORS[verb, path]:
+            yield (verb, path), address(path, own.things), {**wanted, "cursor": other.things[CURSORS[verb, path]]}
+        if "book" in parameters(operation, "query"):
+            yield (verb, path), address(path, own.things), {**wanted, "book": other.book}
+            yield (verb, path), address(path, other.things), {**wanted, "book": other.book}
+
+
+async def seen(house: House, tenant: Tenant) -> dict[str, str]:
+    """Return whatever a tenant reads anywhere."""
+    found = [route for route in await operations(house) if route[0] == "get" and route[1] not in {"/health", "/metrics"}]
+    answers = {
+        route[1]: await tenant.client.get(address(route[1], tenant.things), params=WANTED.get(route)) for route in found
+    }
+    assert {path: answer.text for path, answer in answers.items() if not answer.is_success} == {}
+    return {path: answer.text for path, answer in answers.items()}
+
+
+def pair(tenants: dict[str, Tenant], own: str) -> tuple[Tenant, Tenant]:
+    """Return one tenant and the other."""
+    return tenants[own], next(each for book, each in tenants.items() if book != own)
+
+
+async def test_every_route_that_takes_a_body_or_a_cursor_has_its_case_here(house: House) -> None:
+    found = await operations(house)
+    taking = {route for route, operation in found.items() if "requestBody" in operation}
+    assert taking | SILENT == set(BODIES)
+    assert {route for route, operation in found.items() if "cursor" in parameters(operation, "query")} == set(CURSORS)
+
+
+@pytest.mark.parametrize("own", ["main", "second"])
+async def test_what_another_book_has_is_not_there_whatever_the_route(
+    house: House, tenants: dict[str, Tenant], own: str
+) -> None:
+    tenant, other = pair(tenants, own)
+    before = await seen(house, other)
+    wrong: list[tuple[str, ...]] = []
+    for route, path, wanted in requests(await operations(house), tenant, other):
+        answer = await tenant.client.request(route[0], path, params=wanted, json=BODIES.get(route))
+        if answer.status_code != 404:
+            wrong.append((*route, str(wanted), str(answer.status_code), answer.text[:80]))
+        assert f"of {other.book}" not in answer.text
+    assert wrong == []
+    assert await seen(house, other) == before
+
+
+async def test_nothing_that_is_read_anywhere_speaks_of_another_book(house: House, tenants: dict[str, Tenant]) -> None:
+    await house.seal()
+    for own in tenants:
+        tenant, other = pair(tenants, own)
+        secrets = {f"of {other.book}", f"only:{other.book}", *other.things.values()}
+        told = await seen(house, tenant)
+        assert {(path, each) for path, text in told.items() for each in secrets if each in text} == set()
+
+
+async def test_a_book_that_is_another_ones_answers_as_one_that_is_not_there(
+    house: House, tenants: dict[str, Tenant]
+) -> None:
+    tenant, other = pair(tenants, "main")
+    for route, operation in (await operations(house)).items():
+        if "book" in parameters(operation, "query"):
+            path, wanted = address(route[1], tenant.things), WANTED.get(route, {})
+            answers = [
+                await tenant.client.request(route[0], path, params={**wanted, "book": book}, json=BODIES.get(route))
+                for book in (other.book, "nowhere")
+            ]
+            assert [each.text.replace("nowhere", other.book) for each in answers] == [answers[0].text] * 2
+
+
+async def test_a_list_without_items_for_another_book_is_refused_too(tenants: dict[str, Tenant]) -> None:
+    for path in (f"{LEDGER}/accounts/batch", f"{LEDGER}/transactions/batch"):
+        answer = await tenants["main"].client.post(path, params={"book": "second"}, json=[])
+        assert refused(answer, 404) == "not_found"
+
+
+async def test_a_code_names_the_account_of_ones_own_book(tenants: dict[str, Tenant]) -> None:
+    for own in tenants:
+        tenant, other = pair(tenants, own)
+        shown = ok(await tenant.client.get(f"{LEDGER}/accounts/payer", params={"asset": "USD"}))
+        assert shown["id"] == tenant.things["account"]
+        for part in ("", "/balance", "/statement"):
+            path = f"{LEDGER}/accounts/only:{other.book}{part}"
+            assert refused(await tenant.client.get(path, params={"asset": "USD"}), 404) == "account_not_found"
+
+
+async def test_a_transfer_reaches_nothing_of_another_book(tenants: dict[str, Tenant]) -> None:
+    tenant, other = pair(tenants, "main")
+    for leg, code in REACHING:
+        body = transaction({name: address(value, other.things) for name, value in leg.items()})
+        assert refused(await tenant.client.post(f"{LEDGER}/transactions", json=body), 422) == code
+        batched = ok(await tenant.client.post(f"{LEDGER}/transactions/batch", json=[body]))
+        assert [each["refused"]["code"] for each in batched["results"]] == [code]
+
+
+async def test_an_id_that_another_book_has_taken_is_free_here(house: House, tenants: dict[str, Tenant]) -> None:
+    tenant, other = pair(tenants, "main")
+    before = await seen(house, other)
+    legs = [movement("payer", "payee", "5.00"), movement("payer", "payee", "6.00", id=other.things["hold"])]
+    posted = await post(tenant.client, *legs, id=other.things["transaction"])
+    assert (posted["id"], "exists" in posted) == (other.things["transaction"], False)
+    shown = ok(await tenant.client.get(f"{LEDGER}/transactions/{posted['id']}"))
+    assert [each["amount"] for each in shown["transfers"]] == ["5.00", "6.00"]
+    assert await seen(house, other) == before
+
+
+async def test_an_idempotency_key_of_another_book_answers_nothing_here(tenants: dict[str, Tenant]) -> None:
+    once = {"Idempotency-Key": "the-same-key"}
+    answers = [
+        ok(await tenants[book].client.post(f"{LEDGER}/transactions", json=PAYMENT, headers=once))
+        for book in ("main", "second", "main")
+    ]
+    assert answers[0]["id"] != answers[1]["id"]
+    assert answers[2] == answers[0]
+
+
+async def test_one_key_means_two_things_in_two_books_of_one_caller(house: House) -> None:
+    ok(await house.admin.post("/api/v1/access/books", json={"name": "second"}))
+    body, once = {"name": "Mira Novak"}, {"Idempotency-Key": "the-same-key"}
+    added = [
+        ok(await house.admin.post(PRINCIPALS, params={"book": book}, json=body, headers=once)) for book in ("main", "second")
+    ]
+    assert added[0]["id"] != added[1]["id"]
+
+
+async def test_a_credential_of_one_book_is_worth_nothing_in_another(house: House, tenants: dict[str, Tenant]) -> None:
+    tenant, other = pair(tenants, "second")
+    token = ok(await tenant.client.post("/api/v1/access/tokens"))["token"]
+    for credential in (tenant.secret, token):
+        asking = client(house.entrance, credential)
+        assert refused(await asking.get(f"{LEDGER}/accounts", params={"book": other.book}), 404) == "not_found"
+        codes = {each["code"] for each in ok(await asking.get(f"{LEDGER}/accounts"))["items"]}
+        assert codes == {"payer", "payee", "only:second"}
+
+
+async def test_a_chain_speaks_of_its_own_book_only(house: House, tenants: dict[str, Tenant]) -> None:
+    await house.seal()
+    heads = {book: ok(await each.client.get("/api/v1/audit/head"))["head"] for book, each in tenants.items()}
+    for own in tenants:
+        tenant, other = pair(tenants, own)
+        assert ok(await tenant.client.post("/api/v1/audit/verify", params={"head": heads[own]}))["intact"]
+        assert not ok(await tenant.client.post("/api/v1/audit/verify", params={"head": heads[other.book]}))["intact"]
