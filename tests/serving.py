@@ -1,4 +1,4 @@
-"""Another process that runs the embedded server on a folder: as a script the process itself, as a module its handle."""
+"""Other processes, and handles of them: the embedded server alone (this file as a script), or the program as it is run."""
 
 import asyncio
 import os
@@ -6,33 +6,48 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+import httpx
 
 from clearhouse.kernel.db.embedded import EmbeddedServer
 from clearhouse.kernel.db.home import Home
-from clearhouse.kernel.db.survivors import postmaster_pid
+from clearhouse.kernel.db.survivors import postmaster_pid, survivors
 
+Found = TypeVar("Found")
 MEMORY_BYTES = 1024 * 1024 * 1024
 SECONDS_TO_END_MAX = 30.0
+SECONDS_TO_COME_MAX = 60.0
+SECONDS_BETWEEN_LOOKS = 0.02
 SOURCES = Path(__file__).parent.parent / "src"
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class Started:
     """A process of ours, its guard, and the PostgreSQL below, all by number."""
 
     process: "subprocess.Popen[str]"
     folder: Path
-    dsn: str
+
+    @property
+    def pgdata(self) -> Path:
+        return Home.of(self.folder, self.folder).pgdata
 
     @property
     def postmaster(self) -> int:
-        found = postmaster_pid(Home.of(self.folder, self.folder).pgdata)
+        found = postmaster_pid(self.pgdata)
         assert found is not None
         return found
+
+    @property
+    def family(self) -> list[int]:
+        """Return everybody: us, the guard, and each process of PostgreSQL."""
+        return [self.process.pid, self.guard, *survivors(self.pgdata)]
 
     @property
     def guard(self) -> int:
@@ -43,6 +58,54 @@ class Serving:
         """Send a signal to our process as a terminal would, to its whole group, and wait for it."""
         os.killpg(self.process.pid, number)
         return self.process.wait(SECONDS_TO_END_MAX)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving(Started):
+    """The embedded server alone, and its owner's address."""
+
+    dsn: str
+
+
+@dataclass(frozen=True, slots=True)
+class Program(Started):
+    """`clearhouse run`, and the file with what it has told."""
+
+    log: Path
+
+    @property
+    def told(self) -> str:
+        return self.log.read_text()
+
+    @property
+    def url(self) -> str:
+        return self.after("listening on ")
+
+    @property
+    def is_well(self) -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{self.url}/health").is_success
+        return False
+
+    def after(self, words: str) -> str:
+        """Wait until it has told a line with these words, and return the word that follows them."""
+        until(lambda: words in self.told or self.process.poll() is not None)
+        assert words in self.told, self.told
+        return self.told.partition(words)[2].split()[0]
+
+    def ready(self) -> "Program":
+        """Wait until it is well."""
+        until(lambda: self.is_well)
+        return self
+
+
+def until(look: Callable[[], Found]) -> Found:
+    """Look again and again until there is something, and return it."""
+    deadline = time.monotonic() + SECONDS_TO_COME_MAX
+    while not (found := look()):
+        assert time.monotonic() < deadline
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    return found
 
 
 def interpreter(user: int | None) -> str:
@@ -71,15 +134,48 @@ def serving(folder: Path, *, user: int | None = None) -> Generator[Serving]:
         extra_groups=None if user is None else [],
         start_new_session=True,
     )
+    with _ended(process):
+        assert process.stdout is not None
+        yield Serving(process, folder, process.stdout.readline().strip())
+
+
+@contextmanager
+def program(folder: Path, *, user: int | None = None, verb: str = "run", **settings: str) -> Generator[Program]:
+    """Run a verb of the program on a folder, on a port that is free, and leave none of it behind."""
+    given = {"CLEARHOUSE_DATA": str(folder), "HTTP_PORT": "0", "MEMORY_MB": str(MEMORY_BYTES // 1024**2), **settings}
+    unset = {"DATABASE_URL", "REDIS_URL", "HTTP_HOST", "ADMIN_KEY", "JWT_SECRET"}
+    inherited = {name: value for name, value in os.environ.items() if name not in unset}
+    log = folder.parent / f"told-{time.monotonic_ns()}"
+    with log.open("w") as told:
+        process = subprocess.Popen(
+            [interpreter(user), "-P", "-m", "clearhouse.app.cli", verb],
+            stdin=subprocess.DEVNULL, stdout=told, stderr=told, text=True, cwd="/",
+            env={**inherited, "PYTHONPATH": libraries(), **given},
+            user=user, group=user, extra_groups=None if user is None else [], start_new_session=True,
+        )  # fmt: skip
+    with _ended(process):
+        yield Program(process, folder, log)
+
+
+@contextmanager
+def _ended(process: "subprocess.Popen[str]") -> Generator[None]:
+    """End a process with the block, the hard way if it takes too long."""
     with process:
         try:
-            assert process.stdout is not None
-            yield Serving(process, folder, process.stdout.readline().strip())
+            yield
         finally:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(SECONDS_TO_END_MAX)
             process.kill()
+
+
+def operator_key(url: str, admin_key: str) -> str:
+    """Add somebody who posts and audits, by the administrator's key, and return a key of theirs."""
+    with httpx.Client(base_url=f"{url}/api/v1/access", headers={"Authorization": f"Bearer {admin_key}"}) as admin:
+        body = {"name": "somebody", "roles": ["operator", "auditor"], "kind": "service"}
+        added = admin.post("/principals", json=body).raise_for_status().json()
+        return str(admin.post(f"/principals/{added['id']}/keys", json={}).raise_for_status().json()["secret"])
 
 
 def gone(pid: int) -> bool:
