@@ -31,6 +31,16 @@ def text(instant: datetime) -> str:
     return utc.isoformat(timespec="microseconds") + "Z"
 
 
+def utc(given: datetime) -> datetime:
+    """Return an instant in UTC; one without a zone or outside the calendar's years is refused."""
+    if given.tzinfo is None:
+        raise MalformedTime(text=given.isoformat())
+    try:
+        return given.astimezone(UTC)
+    except OverflowError as error:
+        raise MalformedTime(text=given.isoformat()) from error
+
+
 def parse(given: str) -> datetime:
     """Read an RFC 3339 time; one without a zone is refused, since nobody knows when it is."""
     if _TIME.fullmatch(given) is None:

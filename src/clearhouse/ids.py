@@ -108,5 +108,7 @@ def parse(prefix: str, given: str) -> UUID:
     start, _, rest = given.partition("_")
     if start == prefix and len(rest) == _CHARACTERS and rest[0] <= "7":
         with suppress(ValueError):
-            return _uuid(int(rest.encode("ascii").translate(_TO_PYTHON), 32))
+            number = int(rest.encode("ascii").translate(_TO_PYTHON), 32)
+            if number:  # nobody's id is never read
+                return _uuid(number)
     raise MalformedId(id=given[:64], prefix=prefix)

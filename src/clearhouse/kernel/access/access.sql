@@ -41,6 +41,15 @@ FROM principal AS p
 WHERE p.id = %(id)s
     AND (p.book = %(book)s OR EXISTS (SELECT FROM access_grant AS g WHERE g.book = %(book)s AND g.principal = p.id))
 
+-- name: grantable
+-- A principal that this book knows, or that is at home where whoever asks administers.
+SELECT p.id FROM principal AS p
+WHERE p.id = %(id)s AND p.disabled_at IS NULL AND (
+    p.book = %(book)s
+    OR EXISTS (SELECT FROM access_grant AS g WHERE g.book = %(book)s AND g.principal = p.id)
+    OR EXISTS (SELECT FROM access_grant AS g WHERE g.book = p.book AND g.principal = %(by)s AND g.role = 'admin')
+)
+
 -- name: principal_at_home
 -- A principal of a book, with its roles there.
 SELECT p.id, p.name, p.organisation, p.kind, p.added_at, p.disabled_at,
@@ -48,12 +57,19 @@ SELECT p.id, p.name, p.organisation, p.kind, p.added_at, p.disabled_at,
 FROM principal AS p
 WHERE p.book = %(book)s AND p.id = %(id)s
 
+-- name: principal_with_roles
+-- A principal with its roles in this book, wherever it is at home.
+SELECT p.id, p.name, p.organisation, p.kind, p.added_at, p.disabled_at,
+    ARRAY(SELECT g.role FROM access_grant AS g WHERE g.book = %(book)s AND g.principal = p.id ORDER BY g.role) AS roles
+FROM principal AS p
+WHERE p.id = %(id)s
+
 -- name: principals
 -- Those who are at home in a book or have a role in it, by name.
 SELECT p.id, p.name, p.organisation, p.kind, p.added_at, p.disabled_at,
     ARRAY(SELECT g.role FROM access_grant AS g WHERE g.book = %(book)s AND g.principal = p.id ORDER BY g.role) AS roles
 FROM principal AS p
-WHERE p.name > %(after)s
+WHERE (p.name, p.id) > (%(after)s, %(id)s)
     AND (p.book = %(book)s OR EXISTS (SELECT FROM access_grant AS g WHERE g.book = %(book)s AND g.principal = p.id))
 ORDER BY p.name, p.id
 LIMIT %(most)s

@@ -129,12 +129,13 @@ class Gate:
             return None
         async with self._database.writing() as tx:
             principal = tokens.read(credential, self.secret) if credential.count(".") == 2 else None  # noqa: PLR2004 - a JWT
+            by_token = principal is not None
             if principal is None:
                 kept = await tx.row(keys.sql["credential"], _Kept, id=keys.id_of(credential))
                 if kept is None or not keys.same(credential, kept.digest):
                     return None
                 principal = kept.principal
-            return _caller(await tx.rows(keys.sql["caller"], _Row, id=principal))
+            return _caller(await tx.rows(keys.sql["caller"], _Row, id=principal), by_token=by_token)
 
 
 def _credential(authorization: str | None, api_key: str | None) -> str:
@@ -151,7 +152,7 @@ def _shown(credential: str) -> str:
     return ids.text("key", keys.id_of(credential))
 
 
-def _caller(rows: list[_Row]) -> Caller | None:
+def _caller(rows: list[_Row], *, by_token: bool) -> Caller | None:
     if not rows:
         return None
     roles: dict[int, set[Role]] = {}
@@ -162,4 +163,4 @@ def _caller(rows: list[_Row]) -> Caller | None:
             roles.setdefault(row.book, set()).add(row.role)
     first = rows[0]
     scopes = {book: scopes_of(each) for book, each in roles.items()}
-    return Caller(first.id, first.name, first.organisation, first.kind, books, scopes)
+    return Caller(first.id, first.name, first.organisation, first.kind, books, scopes, by_token)

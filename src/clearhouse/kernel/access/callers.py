@@ -34,6 +34,7 @@ class Caller:
     kind: str = "service"
     books: Mapping[str, int] = field(default_factory=dict[str, int])
     scopes: Mapping[int, frozenset[Scope]] = field(default_factory=dict[int, frozenset[Scope]])
+    by_token: bool = False
 
     def allows(self, scope: Scope, book: int) -> bool:
         """Tell whether it may do this in a book."""

@@ -127,16 +127,20 @@ async def issue_keys(tx: Tx, asked: Sequence[Asked[IssueKey]], at: datetime) -> 
 
 async def _issue(tx: Tx, asked: Asked[IssueKey], at: datetime) -> IssuedKey | Refusal:
     command = asked.command
-    if command.expires_at is not None and command.expires_at <= at:
-        return ExpiryPassed(expires_at=clock.text(command.expires_at))
+    try:
+        expires_at = None if command.expires_at is None else clock.utc(command.expires_at)
+    except Refusal as refusal:
+        return refusal
+    if expires_at is not None and expires_at <= at:
+        return ExpiryPassed(expires_at=clock.text(expires_at))
     credential = make(asked.id)
     principal = readable("prn", command.principal)
     added = await tx.tuples(sql["add_key"], {
         "book": tx.book, "id": asked.id, "principal": principal, "digest": digest(credential), "label": command.label,
-        "at": at, "expires_at": command.expires_at,
+        "at": at, "expires_at": expires_at,
     })  # fmt: skip
     if added:
-        return IssuedKey(ids.text("key", asked.id), command.principal, credential, command.expires_at)
+        return IssuedKey(ids.text("key", asked.id), command.principal, credential, expires_at)
     if await tx.row(sql["key"], _Row, book=tx.book, id=asked.id) is not None:
         return KeyShownOnce(id=ids.text("key", asked.id))
     return PrincipalNotFound(id=command.principal)

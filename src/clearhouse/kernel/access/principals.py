@@ -110,7 +110,7 @@ async def add_principals(tx: Tx, asked: Sequence[Asked[AddPrincipal]], at: datet
 
 
 async def change_roles(tx: Tx, asked: Sequence[Asked[ChangeRoles]], at: datetime) -> list[Principal | Refusal]:
-    """Set the roles of principals in this book."""
+    """Set the roles of principals in this book; somebody from another is let in by who administers both."""
     return [await _change(tx, each, at) for each in asked]
 
 
@@ -118,11 +118,11 @@ async def _change(tx: Tx, asked: Asked[ChangeRoles], at: datetime) -> Principal 
     wanted = readable("prn", asked.command.principal)
     if wanted == asked.by:
         return OwnGrant()
-    if await _find(tx, wanted) is None:
+    if not await tx.tuples(_sql["grantable"], {"book": tx.book, "id": wanted, "by": asked.by}):
         return PrincipalNotFound(id=asked.command.principal)
     await tx.do(_sql["revoke_roles"], book=tx.book, principal=wanted, roles=asked.command.roles)
     await _set_roles(tx, wanted, asked.command.roles, by=asked.by, at=at)
-    found = await _find(tx, wanted)
+    found = await tx.row(_sql["principal_with_roles"], _Row, book=tx.book, id=wanted)
     return PrincipalNotFound(id=asked.command.principal) if found is None else found.principal
 
 
@@ -158,9 +158,11 @@ async def find_principal(tx: Tx, text: str) -> Principal:
     return found.principal
 
 
-async def principals(tx: Tx, *, after: str = "", most: int = 100) -> list[Principal]:
+async def principals(tx: Tx, *, after: Principal | None = None, most: int = 100) -> list[Principal]:
     """Return the principals of this book in the order of their names."""
-    return [row.principal for row in await tx.rows(_sql["principals"], _Row, book=tx.book, after=after, most=most)]
+    name, own = ("", ids.NOBODY) if after is None else (after.name, ids.parse("prn", after.id))
+    found = await tx.rows(_sql["principals"], _Row, book=tx.book, after=name, id=own, most=most)
+    return [row.principal for row in found]
 
 
 def readable(prefix: str, text: str) -> UUID:

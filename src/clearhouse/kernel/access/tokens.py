@@ -28,6 +28,13 @@ class TokensOff(Refusal):
     kind = Kind.UNAVAILABLE
 
 
+class TokenForToken(Refusal):
+    """A token is not exchanged for another, or it would never end; show the key itself."""
+
+    code = "token_for_token"
+    kind = Kind.DENIED
+
+
 def issue(principal: UUID, secret: str, at: datetime) -> Token:
     """Return a token for a principal."""
     if not secret:

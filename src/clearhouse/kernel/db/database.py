@@ -90,20 +90,17 @@ class Tx:
     @asynccontextmanager
     async def attempt(self) -> AsyncGenerator[None]:
         """Undo what the block did, and only that, if it raises: for what is rare, large and all or nothing."""
-        self.later("SAVEPOINT attempt")
         await self.flush()
         mark = len(self.undo)
         try:
-            yield
-            await self.flush()
+            async with self.connection.transaction():  # a savepoint, since a transaction is open
+                yield
+                await self.flush()
         except BaseException:
             for forget in self.undo[mark:]:
                 forget()
             self.queued.clear()
-            if not self.connection.closed:
-                await self.connection.execute("ROLLBACK TO SAVEPOINT attempt")
             raise
-        self.later("RELEASE SAVEPOINT attempt")
 
     async def copy(self, statement: str, lines: str | bytes) -> None:
         """Append rows in COPY's text format."""
@@ -263,6 +260,6 @@ async def _roll_back(connection: AsyncConnection[tuple[object, ...]]) -> None:
     if connection.closed or connection.info.transaction_status == TransactionStatus.IDLE:
         return
     try:
-        await connection.execute("ROLLBACK")
+        await connection.rollback()  # the driver's own: it also forgets what a pipeline that broke off did not prepare
     except psycopg.Error:
         await connection.close()

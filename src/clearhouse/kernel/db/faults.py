@@ -6,6 +6,7 @@ DatabaseFault
 ├── Passing       deadlock, serialization failure, lock time-out: the same again will do
 ├── Lost          the connection went away; at COMMIT nobody knows yet whether it happened
 └── Poison        the statement itself is refused: running it again changes nothing
+    └── Unwritable    a text has a NUL in it, which PostgreSQL cannot hold
 """
 
 import psycopg
@@ -42,6 +43,10 @@ class Poison(DatabaseFault):
     """The statement cannot succeed as it is."""
 
 
+class Unwritable(Poison):
+    """A text that the database cannot hold."""
+
+
 _PASSING = frozenset({"40001", "40P01", "55P03", "57014", "53300", "53400"})
 _LOST_CLASSES = frozenset({"08", "57"})
 
@@ -56,6 +61,8 @@ def translated(error: psycopg.Error) -> DatabaseFault:
         kind = Duplicate
     elif state in _PASSING:
         kind = Passing
+    elif isinstance(error, psycopg.DataError) and not state:
+        kind = Unwritable  # the driver itself refuses to send it
     elif state[:2] in _LOST_CLASSES or (not state and isinstance(error, psycopg.OperationalError)):
         kind = Lost
     return kind(str(error), state=state, constraint=error.diag.constraint_name or "")

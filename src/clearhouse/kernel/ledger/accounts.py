@@ -303,7 +303,7 @@ def _changed(row: dict[str, Any], command: ChangeAccount) -> dict[str, Any]:
         (None if row[name] is None else decimal_text(row[name], exponent)) if given is msgspec.UNSET else given
         for name, given in (("floor", command.floor), ("ceiling", command.ceiling))
     )
-    floor, ceiling = _limits(low or None, high or None, exponent)
+    floor, ceiling = _limits(low, high, exponent)
     metadata = row["metadata"]
     if command.metadata is not msgspec.UNSET:
         metadata = msgspec.json.encode(command.metadata, order="sorted").decode() if command.metadata else None

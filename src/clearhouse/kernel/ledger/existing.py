@@ -72,7 +72,10 @@ def _readable_ids(asked: Asked[PostTransaction]) -> list[UUID]:
 
 def compare(asked: Asked[PostTransaction], stored: Sequence[Existing], names: Names) -> Posted | Refusal:
     """Answer a transaction whose id is taken: it exists, or it exists differently."""
-    field = _differing(asked.command, stored, names)
+    try:
+        field = _differing(asked.command, stored, names)
+    except Refusal:
+        field = "transfers"  # something in it cannot be read, so it is not what is there
     text = ids.text("trx", asked.id)
     if field:
         return ExistsDifferently(id=text, field=field)
@@ -107,7 +110,7 @@ def _differing_leg(leg: Leg, old: Existing, names: Names) -> str:
     if old.target is not None:
         same = {
             TransferKind(old.kind).name.lower(): aim is not None and ids.parse("trf", aim) == old.target,
-            "amount": leg.amount is None or _digits(leg.amount) == str(old.amount).rstrip("0"),
+            "amount": leg.amount is None or minor_units(leg.amount, _exponent(old.debit, names)) == old.amount,
             "final": leg.final or old.released in {None, old.amount},
         }
         return next((name for name, equal in same.items() if not equal), "")
@@ -122,5 +125,7 @@ def _differing_leg(leg: Leg, old: Existing, names: Names) -> str:
     return next((name for name, equal in same.items() if not equal), "")
 
 
-def _digits(text: str) -> str:
-    return text.replace(".", "").lstrip("0").rstrip("0")
+def _exponent(account: str, names: Names) -> int:
+    """Return the decimals of an account that a leg's aim has made known."""
+    name = ids.text("acc", UUID(account))
+    return next(called[name].exponent for called in names.values() if name in called)

@@ -50,6 +50,7 @@ async def post(tx: Tx, asked: Sequence[Asked[PostTransaction]], at: datetime) ->
         batch = await _loaded(tx, memory, asked, at)
         try:
             verdicts, transfers = await _decided(tx, memory, batch, asked)
+            await _look_twice(tx, memory, asked, verdicts)
             written = _prepared(tx, memory, batch, transfers)
         except BaseException:
             memory.forget(batch.touched)  # at once: whoever decides next must not build on half a batch
@@ -94,6 +95,18 @@ async def _decided(
         verdicts += decide(batch, asked[start : start + _AT_A_TIME])
         transfers += rows(batch.moves, start=len(transfers))
     return verdicts, transfers
+
+
+async def _look_twice(
+    tx: Tx, memory: Recent, asked: Sequence[Asked[PostTransaction]], verdicts: Sequence[Posted | Refusal | Repeat | None]
+) -> None:
+    """See, before anything is refused on what is remembered, whether it is there already or a day was closed since."""
+    refused = [each for each, verdict in zip(asked, verdicts, strict=True) if isinstance(verdict, Refusal)]
+    if tx.careful or not refused:
+        return
+    if await existing(tx, refused) or await _sealed_to(tx) != memory.sealed_to:
+        message = "a refusal was decided on what is no longer so"
+        raise Stale(message)
 
 
 def _prepared(tx: Tx, memory: Recent, batch: Batch, transfers: Sequence[str]) -> Written | None:

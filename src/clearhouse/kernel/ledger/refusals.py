@@ -1,7 +1,8 @@
 """Every way the ledger says no to a transaction, in order of precedence: the first that applies is the answer.
 
-A transaction is looked at as a whole first (its id, its shape, its day), then leg by leg in the order given, and within a
-leg from top to bottom of this list. Refusals about accounts come after this list's transaction-wide part.
+A transaction is looked at as a whole first (its id, its day), then leg by leg in the order given, and within a leg from top
+to bottom of this list. Of the two accounts of a leg the debited one is looked at first: for its state, then for its counters,
+then for its limits. An id or an amount that cannot be read is refused where it is read.
 """
 
 from clearhouse.refusals import Kind, Refusal
@@ -14,17 +15,17 @@ class ExistsDifferently(Refusal):
     kind = Kind.REFUSED
 
 
-class TransferIdTaken(Refusal):
-    """Transfer {id} exists already in another transaction; every transfer needs an id of its own."""
-
-    code = "transfer_id_taken"
-    kind = Kind.REFUSED
-
-
 class DayClosed(Refusal):
     """Day {day} is closed, up to and including {sealed_to}; give a later effective date, or none."""
 
     code = "day_closed"
+    kind = Kind.REFUSED
+
+
+class TransferIdTaken(Refusal):
+    """Transfer {id} exists already in another transaction; every transfer needs an id of its own."""
+
+    code = "transfer_id_taken"
     kind = Kind.REFUSED
 
 
@@ -49,38 +50,17 @@ class SameAccount(Refusal):
     kind = Kind.REFUSED
 
 
-class AssetMismatch(Refusal):
-    """Transfer {id} is in {asset}, not in {currency}."""
-
-    code = "asset_mismatch"
-    kind = Kind.REFUSED
-
-
-class AmountNotPositive(Refusal):
-    """The amount {amount} is not above zero; swap debit and credit to move the other way."""
-
-    code = "amount_not_positive"
-    kind = Kind.REFUSED
-
-
-class AccountClosed(Refusal):
-    """Account {account} is closed."""
-
-    code = "account_closed"
-    kind = Kind.REFUSED
-
-
-class AccountFrozen(Refusal):
-    """Account {account} is frozen; until it is unfrozen only releases of holds are possible."""
-
-    code = "account_frozen"
-    kind = Kind.REFUSED
-
-
 class TransferUnknown(Refusal):
     """There is no transfer {id} in this book."""
 
     code = "transfer_unknown"
+    kind = Kind.REFUSED
+
+
+class AssetMismatch(Refusal):
+    """Transfer {id} is in {asset}, not in {currency}."""
+
+    code = "asset_mismatch"
     kind = Kind.REFUSED
 
 
@@ -112,6 +92,20 @@ class HoldExpired(Refusal):
     kind = Kind.REFUSED
 
 
+class NotReversible(Refusal):
+    """Transfer {id} is a {kind}; only what was posted can be reversed."""
+
+    code = "not_reversible"
+    kind = Kind.REFUSED
+
+
+class AmountNotPositive(Refusal):
+    """The amount {amount} is not above zero; swap debit and credit to move the other way."""
+
+    code = "amount_not_positive"
+    kind = Kind.REFUSED
+
+
 class ExpiryInThePast(Refusal):
     """The hold would expire at {expires_at}, which is not in the future."""
 
@@ -126,17 +120,24 @@ class AboveHold(Refusal):
     kind = Kind.REFUSED
 
 
-class NotReversible(Refusal):
-    """Transfer {id} is a {kind}; only what was posted can be reversed."""
-
-    code = "not_reversible"
-    kind = Kind.REFUSED
-
-
 class AboveOriginal(Refusal):
     """Transfer {id} has {remaining} {asset} left to reverse; {amount} is more."""
 
     code = "above_original"
+    kind = Kind.REFUSED
+
+
+class AccountClosed(Refusal):
+    """Account {account} is closed."""
+
+    code = "account_closed"
+    kind = Kind.REFUSED
+
+
+class AccountFrozen(Refusal):
+    """Account {account} is frozen; until it is unfrozen only releases of holds are possible."""
+
+    code = "account_frozen"
     kind = Kind.REFUSED
 
 

@@ -21,11 +21,12 @@ Currency = Annotated[str, msgspec.Meta(max_length=16, examples=["USD"])]
 MetadataKey = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
 MetadataValue = Annotated[str, msgspec.Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], msgspec.Meta(max_length=32)]
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 TransferRef = Annotated[str, msgspec.Meta(max_length=30, examples=["trf_01KAHG7R9Q7XKJ8W3M5N2P4T6V"])]
 
 
 TransactionRef = Annotated[
-    str, msgspec.Meta(pattern=r"^trx_[0-7][0-9A-HJKMNP-TV-Z]{25}$", examples=["trx_01KAHG7R9Q7XKJ8W3M5N2P4T6V"])
+    str, msgspec.Meta(pattern=r"^trx_(?!0{26}$)[0-7][0-9A-HJKMNP-TV-Z]{25}$", examples=["trx_01KAHG7R9Q7XKJ8W3M5N2P4T6V"])
 ]
 
 
@@ -49,7 +50,7 @@ class Leg(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     currency: Currency | None = None
     id: TransferRef | None = None
     pending: bool = False
-    expires_at: datetime | None = None
+    expires_at: Instant | None = None
     capture: TransferRef | None = None
     final: bool = False
     release: TransferRef | None = None

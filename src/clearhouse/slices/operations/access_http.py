@@ -14,7 +14,7 @@ from clearhouse.kernel.access.books import OpenBook
 from clearhouse.kernel.access.keys import IssuedKey, IssueKey, Key, Label, RevokeKey
 from clearhouse.kernel.access.principals import AddPrincipal, ChangeRoles, DisablePrincipal, Principal
 from clearhouse.kernel.access.roles import Role
-from clearhouse.kernel.access.tokens import Token
+from clearhouse.kernel.access.tokens import Token, TokenForToken
 from clearhouse.slices.operations import commands
 from clearhouse.transport.http.paging import Cursor, Limit, Page, page
 from clearhouse.transport.http.routes import get, post, put
@@ -60,6 +60,8 @@ async def whoami(request: Asking) -> WhoAmI:
 async def issue_token(request: Asking) -> Token:
     """Return a token that ends within the hour, for whoever must not hold the key itself."""
     visit = here(request)
+    if visit.caller.by_token:
+        raise TokenForToken
     return tokens.issue(visit.caller.id, visit.gate.secret, clock.now())
 
 
@@ -83,7 +85,7 @@ async def list_principals(
 ) -> Response[Page[Principal]]:
     """Return those who are at home in this book or have a role in it, by name."""
     async with here(request).reading(READ, book) as tx:
-        after = "" if cursor is None else (await principals.find_principal(tx, cursor)).name
+        after = None if cursor is None else await principals.find_principal(tx, cursor)
         found = await principals.principals(tx, after=after, most=limit + 1)
     return page(request, found, limit, lambda each: each.id)
 

@@ -15,7 +15,8 @@ from clearhouse.kernel.ledger.accounts import Account, AddAsset, Asset, ChangeAc
 from clearhouse.kernel.ledger.balances import Balance, Span, StatementLine, TrialBalanceLine
 from clearhouse.kernel.ledger.days import CloseDay, ClosedDay
 from clearhouse.kernel.ledger.opening import Imported, ImportOpening
-from clearhouse.kernel.ledger.reading import Hold, Transaction
+from clearhouse.kernel.ledger.reading import Hold, HoldNotFound, Transaction
+from clearhouse.kernel.ledger.refusals import TransferUnknown
 from clearhouse.kernel.ledger.standing import State
 from clearhouse.kernel.ledger.transfers import Leg, Metadata, MoneyText, Posted, PostTransaction, Text
 from clearhouse.kernel.ledger.verification import Verified
@@ -256,14 +257,15 @@ async def capture_hold(
     request: Asking, hold: FromPath[str], data: JSONBody[Capture], book: Book = None, key: IdempotencyKey = None
 ) -> Posted:
     """Post what a hold was made for, in full or in part, as often as something is left."""
-    command = PostTransaction([Leg(capture=_hold(hold), amount=data.amount, final=data.final)], reference=data.reference)
-    return await here(request).submit(commands.POST, command, book=book, key=key)
+    leg = Leg(capture=ids.text("trf", readable("trf", hold)), amount=data.amount, final=data.final)
+    return await _on_hold(request, hold, PostTransaction([leg], reference=data.reference), book=book, key=key)
 
 
 @post("/holds/{hold:str}/release", summary="Release a hold")
 async def release_hold(request: Asking, hold: FromPath[str], book: Book = None, key: IdempotencyKey = None) -> Posted:
     """Free what is left of a hold."""
-    return await here(request).submit(commands.POST, PostTransaction([Leg(release=_hold(hold))]), book=book, key=key)
+    leg = Leg(release=ids.text("trf", readable("trf", hold)))
+    return await _on_hold(request, hold, PostTransaction([leg]), book=book, key=key)
 
 
 # The book ------------------------------------------------------------------------------------------------------------
@@ -328,12 +330,16 @@ async def verify_ledger(request: Asking, book: Book = None) -> Verified:
         return await verification.verify(tx)
 
 
-def _hold(text: str) -> str:
-    return ids.text("trf", readable("trf", text))
+async def _on_hold(request: Asking, hold: str, command: PostTransaction, *, book: str | None, key: str | None) -> Posted:
+    try:
+        return await here(request).submit(commands.POST, command, book=book, key=key)
+    except TransferUnknown as error:
+        raise HoldNotFound(id=hold) from error  # what a path names and is not there is a 404
 
 
 async def _many(request: Asking, kind: Any, command: type[Any], *, book: str | None, key: str | None) -> Results[Any]:
     """Submit the items that can be read, and answer all of them in their order."""
+    here(request).require(kind.scope, book)
     found = bulk.items(await request.body(), request.headers.get("content-type", ""), command)
     wanted = [each for each in found if not isinstance(each, Refusal)]
     answers = iter(await here(request).submit_all(kind, wanted, book=book, key=key)) if wanted else iter(())

@@ -1,11 +1,15 @@
 """The application: routers behind the entrance, with health, metrics, the OpenAPI document and its page."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, cast
 
 import msgspec
 from litestar import Litestar, MediaType, Request, Response, Router
+from litestar.connection import ASGIConnection
+from litestar.exceptions import HTTPException
+from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -13,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import Limiter
 from clearhouse.kernel.commands.submitting import Door
+from clearhouse.transport.http.bulk import NDJSON
 from clearhouse.transport.http.entrance import Application, Entrance
 from clearhouse.transport.http.express import Express
 from clearhouse.transport.http.manual import manual
@@ -22,7 +27,15 @@ from clearhouse.transport.http.visits import here
 
 VERSION = version("clearhouse")
 BODY_BYTES_MAX = 1024 * 1024
+READ = frozenset({"application/json", NDJSON})
 PUBLIC = ("/", "/health", "/openapi.json", "/docs")
+
+
+def _readable(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Refuse a body that calls itself something that nobody here reads."""
+    given = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given and given not in READ and connection.headers.get("content-length") != "0":
+        raise HTTPException(status_code=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -66,6 +79,7 @@ def application(
     inner = Litestar(
         route_handlers=[Router("/api/v1", route_handlers=list(routers)), health, metrics, docs, openapi],
         exception_handlers=ANSWERS,
+        guards=[_readable],
         openapi_config=_openapi(),
         request_max_body_size=BODY_BYTES_MAX,
         debug=False,

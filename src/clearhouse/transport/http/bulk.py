@@ -63,7 +63,7 @@ def _bounded(count: int) -> None:
 def _item(raw: msgspec.Raw, kind: type[Item]) -> Item | Refusal:
     try:
         return _decoder(kind).decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         return Malformed(field="the item", problem=str(error)[:300].rstrip("."))
 
 

@@ -12,7 +12,7 @@ from litestar.openapi import ResponseSpec
 
 from clearhouse import ids
 from clearhouse.kernel.access.callers import Denied
-from clearhouse.kernel.db.faults import Lost, Passing
+from clearhouse.kernel.db.faults import Lost, Passing, Unwritable
 from clearhouse.refusals import Kind, Malformed, NotFound, Refusal, as_problem
 from clearhouse.transport.http.visits import Visit
 
@@ -28,6 +28,7 @@ STATUS: dict[Kind, int] = {
     Kind.LIMITED: 429,
     Kind.UNAVAILABLE: 503,
 }
+_NO_BODY = "'data'"  # what the framework says where nothing came
 _log = structlog.get_logger(__name__)
 
 
@@ -42,6 +43,13 @@ class WrongMethod(Refusal):
     """There is nothing at {path} for {method}."""
 
     code = "method_not_allowed"
+    kind = Kind.MALFORMED
+
+
+class WrongMediaType(Refusal):
+    """A body of {given} is not taken here; send application/json, or application/x-ndjson where many items are taken."""
+
+    code = "unsupported_media_type"
     kind = Kind.MALFORMED
 
 
@@ -83,7 +91,7 @@ DOCUMENTED = {
     status: ResponseSpec(
         Problem, media_type=MEDIA_TYPE, generate_examples=False, description=HTTPStatus(status).phrase.capitalize()
     )
-    for status in (400, 401, 403, 404, 405, 409, 413, 422, 429, 503)
+    for status in (400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 503)
 }
 
 
@@ -112,6 +120,8 @@ def refusal_of(error: Exception, visit: Visit | None, path: str) -> tuple[Refusa
         return error, None
     if isinstance(error, Lost | Passing):
         return DatabaseAway(), None
+    if isinstance(error, Unwritable):
+        return Malformed(field="the request", problem="a text has a NUL character in it"), None
     reference = str(ids.fresh())
     _log.error("request failed", path=path, reference=reference, exc_info=error)
     return Unexpected(reference=reference), HTTPStatus.INTERNAL_SERVER_ERROR
@@ -127,7 +137,9 @@ def _invalid(_: Request[Any, Any, Any], error: ValidationException) -> Response[
         first = msgspec.convert(error.extra, list[_Complaint])[0]
     except (msgspec.ValidationError, IndexError):
         first = _Complaint(message=error.detail)
-    return response(Malformed(field=first.key or "the request", problem=first.message[:300].rstrip(".")))
+    field = "the body" if first.key == "data" else first.key or "the request"
+    problem = "there is none" if first.message == _NO_BODY else first.message[:300].rstrip(".")
+    return response(Malformed(field=field, problem=problem))
 
 
 def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -138,11 +150,17 @@ def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[byt
         answer = response(WrongMethod(path=request.scope["path"][:200], method=request.method[:20]), status)
         answer.headers.update(error.headers or {})
         return answer
+    if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        return response(WrongMediaType(given=request.headers.get("content-type", "")[:100]), status)
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return response(TooLarge(most=str(request.route_handler.resolve_request_max_body_size())))
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return response(Malformed(field="the request", problem=str(error.detail)[:300].rstrip(".")))
     return _any(request, error)
+
+
+def _unreadable(_: Request[Any, Any, Any], _error: UnicodeDecodeError) -> Response[bytes]:
+    return response(Malformed(field="the body", problem="it is not UTF-8"))
 
 
 def _malformed(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -159,5 +177,6 @@ ANSWERS: dict[type[Exception] | int, Callable[..., Response[bytes]]] = {
     HTTPException: _http,
     msgspec.DecodeError: _malformed,
     RecursionError: _deep,
+    UnicodeDecodeError: _unreadable,
     Exception: _any,
 }
