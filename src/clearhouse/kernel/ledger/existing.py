@@ -47,12 +47,12 @@ Names = Mapping[str, Mapping[str, Standing]]
 def own_ids(asked: Asked[PostTransaction]) -> list[UUID]:
     """Return the transfer id of each leg."""
     legs = asked.command.transfers
-    return [asked.id, *(own_id(asked, leg, place) for place, leg in enumerate(legs[1:], start=1))]
+    return [asked.id, *(own_id(asked, leg, place) for place, leg in enumerate(legs))]
 
 
 def own_id(asked: Asked[PostTransaction], leg: Leg, position: int) -> UUID:
     """Return the transfer id of a leg: its own, or the transaction's and so many more."""
-    if position == 0:
+    if position == 0 and leg.id is None:
         return asked.id
     return ids.after(asked.id, position) if leg.id is None else ids.parse("trf", leg.id)
 
@@ -73,7 +73,7 @@ def _readable_ids(asked: Asked[PostTransaction]) -> list[UUID]:
 def compare(asked: Asked[PostTransaction], stored: Sequence[Existing], names: Names) -> Posted | Refusal:
     """Answer a transaction whose id is taken: it exists, or it exists differently."""
     try:
-        field = _differing(asked.command, stored, names)
+        field = _differing(asked, stored, names)
     except Refusal:
         field = "transfers"  # something in it cannot be read, so it is not what is there
     text = ids.text("trx", asked.id)
@@ -84,8 +84,8 @@ def compare(asked: Asked[PostTransaction], stored: Sequence[Existing], names: Na
     return Posted(id=text, transfers=transfers, booked=first.booked, effective=first.effective, exists=True)
 
 
-def _differing(command: PostTransaction, stored: Sequence[Existing], names: Names) -> str:
-    first = stored[0]
+def _differing(asked: Asked[PostTransaction], stored: Sequence[Existing], names: Names) -> str:
+    command, first = asked.command, stored[0]
     metadata = None if first.metadata is None else msgspec.json.decode(first.metadata)
     whole = {
         "transfers": len(command.transfers) == len(stored),
@@ -98,7 +98,7 @@ def _differing(command: PostTransaction, stored: Sequence[Existing], names: Name
     if differing:
         return differing
     for place, (leg, old) in enumerate(zip(command.transfers, stored, strict=True)):
-        field = _differing_leg(leg, old, names)
+        field = "id" if own_id(asked, leg, place) != old.id else _differing_leg(leg, old, names)
         if field:
             return f"transfers[{place}].{field}"
     return ""
