@@ -1,8 +1,8 @@
 """Every way the ledger says no to a transaction, in order of precedence: the first that applies is the answer.
 
 A transaction is looked at as a whole first (its id, its day), then leg by leg in the order given, and within a leg from top
-to bottom of this list. Of the two accounts of a leg the debited one is looked at first: for its state, then for its counters,
-then for its limits. An id or an amount that cannot be read is refused where it is read.
+to bottom of this list. Of a leg's two accounts the debited one is looked at first: for its state, then for its counters, at
+last for its limits. An id or an amount that cannot be read is refused where it is read.
 """
 
 from clearhouse.refusals import Kind, Refusal
