@@ -64,24 +64,27 @@ async def owner_address(config: Config, tell: Tell) -> AsyncGenerator[str]:
     memory = None if config.memory_megabytes is None else config.memory_megabytes * 1024 * 1024
     server = EmbeddedServer(config.data, progress=tell, memory_bytes=memory)
     dsn = await server.start()
-    keeper = asyncio.create_task(_keep(server, dsn))
+    keeper = asyncio.create_task(_keep(server))
     try:
         yield dsn
     finally:
         keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
+        await asyncio.wait([keeper])
         await server.stop()
+        if not keeper.cancelled():
+            await keeper  # it ended by itself: PostgreSQL could not be started again
 
 
-async def _keep(server: EmbeddedServer, dsn: str) -> None:
+async def _keep(server: EmbeddedServer) -> None:
     """Start PostgreSQL again when it was killed; what was acknowledged is there, and the pools find their way back."""
     while True:
         reason = await server.lost()
         _log.error("PostgreSQL is gone, starting it again", reason=reason)
-        await server.stop()
-        if await server.start() != dsn:
-            _log.error("PostgreSQL came back at another address")
-            signal.raise_signal(signal.SIGTERM)
+        try:
+            await server.restart()
+        except Refusal:
+            signal.raise_signal(signal.SIGTERM)  # ends us with this refusal as the last word
+            raise
 
 
 @asynccontextmanager
@@ -183,6 +186,7 @@ def _listen(config: Config) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((config.http_host, config.http_port))
+        listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
         raise PortTaken(host=config.http_host, port=str(config.http_port)) from error

@@ -94,7 +94,8 @@ class EmbeddedServer:
         self._lock = claim(self._folder)
         try:
             home = Home.of(self._folder, self._refuge)
-            return await self._launch(home, await self._prepare(home))
+            programs = await self._prepare(home)
+            return await self._launch(home, programs, home.open_socket_folder())
         except (OSError, psycopg.Error) as error:
             await self.stop()
             raise ServerFailed(folder=str(self._folder), reason=str(error)) from error
@@ -102,12 +103,25 @@ class EmbeddedServer:
             await self.stop()
             raise
 
+    async def restart(self) -> None:
+        """Start again after `lost`, at the same address; the folder stays ours all the while."""
+        if self._run is None:
+            return
+        home, sockets = self._run.home, self._run.home.socket_folder()
+        await self._run.end()
+        try:
+            programs = await self._prepare(home)
+            await self._launch(home, programs, sockets or home.open_socket_folder())
+        except (OSError, psycopg.Error) as error:
+            raise ServerFailed(folder=str(self._folder), reason=str(error)) from error
+
     async def stop(self) -> None:
         """Shut down fast, then at once if that takes too long; a server that does not run is left alone."""
         run, self._run = self._run, None
         try:
             if run is not None:
                 await run.end()
+                run.home.drop_socket_folder()
         finally:
             lock, self._lock = self._lock, None
             if lock is not None:
@@ -133,8 +147,7 @@ class EmbeddedServer:
         cluster.configure(home, self._memory_bytes)
         return programs
 
-    async def _launch(self, home: Home, programs: Path) -> str:
-        sockets = home.open_socket_folder()
+    async def _launch(self, home: Home, programs: Path, sockets: Path) -> str:
         self._run = run = _Run.begin(home, cluster.command(home, programs, sockets))
         await self._await_ready(run)
         await _ensure_database(home.dsn(sockets))
@@ -181,7 +194,6 @@ class _Run:
             self.guard.stdin.close()
         await self.status()
         await stop_survivors(self.home.pgdata)  # only if somebody killed the guard
-        self.home.drop_socket_folder()
 
     def news(self) -> list[str]:
         """Return what PostgreSQL said about its recovery since the last time."""

@@ -6,9 +6,11 @@ decided on what the ones before it left; a refused one is undone to the letter.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
+
+import msgspec
 
 from clearhouse import clock, ids
 from clearhouse.asking import Asked
@@ -59,7 +61,7 @@ class Batch:
     moves: list[Move] = field(default_factory=list[Move])
     touched: dict[str, Standing] = field(default_factory=dict[str, Standing])
     made: set[int] = field(default_factory=set[int])
-    accepted: dict[int, PostTransaction] = field(default_factory=dict[int, PostTransaction])
+    accepted: dict[int, int] = field(default_factory=dict[int, int])
     changed: dict[UUID, Target] = field(default_factory=dict[UUID, Target])
     marks: list[tuple[Target, Mark]] = field(default_factory=list[tuple[Target, Mark]])
 
@@ -78,17 +80,28 @@ def decide(batch: Batch, asked: Sequence[Asked[PostTransaction]]) -> list[Posted
         if batch.stored and each.id in batch.stored:
             verdicts.append(compare(each, batch.stored[each.id], batch.names))
         elif each.id.int in batch.accepted:
-            verdicts.append(_repeated(each, batch.accepted[each.id.int]))
+            verdicts.append(_repeated(batch, each))
         else:
             verdicts.append(_transaction(batch, each))
     return verdicts
 
 
-def _repeated(asked: Asked[PostTransaction], first: PostTransaction) -> Refusal | Repeat:
-    for name in PostTransaction.__struct_fields__:
-        if getattr(asked.command, name) != getattr(first, name):
-            return no.ExistsDifferently(id=ids.text("trx", asked.id), field=name)
-    return Repeat()
+def _repeated(batch: Batch, asked: Asked[PostTransaction]) -> Refusal | Repeat:
+    """Compare with what this batch is about to store, as it would be compared once it is stored."""
+    start = batch.accepted[asked.id.int]
+    first = batch.moves[start].command
+    today = max(batch.at.date(), batch.sealed_to + timedelta(days=1))
+    metadata = msgspec.json.encode(first.metadata).decode() if first.metadata else None
+    stored = [
+        Existing(
+            move.id, move.transaction, move.position, int(move.kind), move.debit.id, move.credit.id, move.amount,
+            move.target, move.released, move.expires_at, batch.at, first.effective or today, first.reference,
+            first.external_reference, metadata,
+        )
+        for move in batch.moves[start : start + len(first.transfers)]
+    ]  # fmt: skip
+    answer = compare(asked, stored, batch.names)
+    return answer if isinstance(answer, Refusal) else Repeat()
 
 
 def _transaction(batch: Batch, asked: Asked[PostTransaction]) -> Refusal | None:
@@ -104,7 +117,7 @@ def _transaction(batch: Batch, asked: Asked[PostTransaction]) -> Refusal | None:
         return refusal
     if batch.marks:
         batch.marks.clear()
-    batch.accepted[asked.id.int] = command
+    batch.accepted[asked.id.int] = start
     return None
 
 
@@ -127,14 +140,16 @@ def _effect_on_counters(move: Move) -> tuple[int, int]:
     if move.kind is TransferKind.HOLD:
         return 0, move.amount
     if move.kind is TransferKind.CAPTURE:
-        return move.amount, -(move.released or 0)
+        return move.amount, -(move.released or move.amount)
     if move.kind in {TransferKind.RELEASE, TransferKind.EXPIRY}:
         return 0, -move.amount
     return move.amount, 0
 
 
 def _leg(batch: Batch, asked: Asked[PostTransaction], leg: Leg, position: int) -> None:
-    own = asked.id if position == 0 else own_id(asked, leg, position)
+    own = own_id(asked, leg, position) if position or leg.id is not None else asked.id
+    if position == 0 and own != asked.id:
+        raise no.MalformedLeg(position="0", problem="the first transfer has the id of its transaction")
     number = own.int
     if number in batch.made or number in batch.taken:
         raise no.TransferIdTaken(id=ids.text("trf", own))
@@ -172,11 +187,12 @@ def _movement(batch: Batch, leg: Leg, position: int) -> Effect:
     amount = minor_units(leg.amount, debit.exponent)
     if amount <= 0:
         raise no.AmountNotPositive(amount=leg.amount)
-    if leg.expires_at is not None and leg.expires_at <= batch.at:
-        raise no.ExpiryInThePast(expires_at=clock.text(leg.expires_at))
+    expires_at = None if leg.expires_at is None else clock.utc(leg.expires_at)
+    if expires_at is not None and expires_at <= batch.at:
+        raise no.ExpiryInThePast(expires_at=clock.text(expires_at))
     if leg.pending:
         _move(batch, debit, credit, posted=0, pending=amount)
-        return _HOLD, debit, credit, amount, None, None, leg.expires_at
+        return _HOLD, debit, credit, amount, None, None, expires_at
     _move(batch, debit, credit, posted=amount, pending=0)
     return _POSTED, debit, credit, amount, None, None, None
 
@@ -185,6 +201,10 @@ def _aimed(batch: Batch, leg: Leg, position: int) -> Effect:
     aims = [each for each in (leg.capture, leg.release, leg.reverse) if each is not None]
     if len(aims) != 1 or leg.debit is not None or leg.credit is not None or leg.pending or leg.expires_at is not None:
         raise no.MalformedLeg(position=str(position), problem="exactly one of these is needed, with its own fields")
+    if leg.capture is None and (leg.final or (leg.release is not None and leg.amount is not None)):
+        raise no.MalformedLeg(
+            position=str(position), problem="only a capture is final, and a release frees all that is left"
+        )
     target = batch.targets.get(ids.parse("trf", aims[0]))
     if target is None:
         raise no.TransferUnknown(id=aims[0])
@@ -196,7 +216,7 @@ def _aimed(batch: Batch, leg: Leg, position: int) -> Effect:
         return _reversal(batch, leg, target)
     _require_pending(target, aims[0], at=batch.at)
     if leg.release is not None:
-        return _release(batch, leg, target, position)
+        return _release(batch, target)
     return _capture(batch, leg, target)
 
 
@@ -225,12 +245,10 @@ def _capture(batch: Batch, leg: Leg, hold: Target) -> Effect:
     hold.captured += amount
     if hold.remaining == 0:
         hold.state = "posted"
-    return TransferKind.CAPTURE, debit, credit, amount, hold.id, released, None
+    return TransferKind.CAPTURE, debit, credit, amount, hold.id, released if leg.final else None, None
 
 
-def _release(batch: Batch, leg: Leg, hold: Target, position: int) -> Effect:
-    if leg.amount is not None or leg.final:
-        raise no.MalformedLeg(position=str(position), problem="a release frees all that is left, without an amount")
+def _release(batch: Batch, hold: Target) -> Effect:
     debit, credit = batch.by_id[hold.debit], batch.by_id[hold.credit]
     amount = hold.remaining
     _free(batch, debit, credit, amount)
@@ -257,11 +275,11 @@ def _reversal(batch: Batch, leg: Leg, original: Target) -> Effect:
     debit, credit = batch.by_id[original.credit], batch.by_id[original.debit]
     remaining = original.amount - original.reversed
     amount = remaining if leg.amount is None else minor_units(leg.amount, debit.exponent)
+    if leg.amount is not None and amount <= 0:
+        raise no.AmountNotPositive(amount=leg.amount)
     if amount > remaining or remaining == 0:
         left, wanted = decimal_text(remaining, debit.exponent), decimal_text(amount, debit.exponent)
         raise no.AboveOriginal(id=leg.reverse or "", remaining=left, asset=debit.asset, amount=wanted)
-    if amount <= 0:
-        raise no.AmountNotPositive(amount=leg.amount or "0")
     _move(batch, debit, credit, posted=amount, pending=0)
     original.reversed += amount
     return TransferKind.REVERSAL, debit, credit, amount, original.id, None, None

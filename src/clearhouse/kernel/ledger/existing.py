@@ -52,8 +52,6 @@ def own_ids(asked: Asked[PostTransaction]) -> list[UUID]:
 
 def own_id(asked: Asked[PostTransaction], leg: Leg, position: int) -> UUID:
     """Return the transfer id of a leg: its own, or the transaction's and so many more."""
-    if position == 0 and leg.id is None:
-        return asked.id
     return ids.after(asked.id, position) if leg.id is None else ids.parse("trf", leg.id)
 
 
@@ -111,7 +109,7 @@ def _differing_leg(leg: Leg, old: Existing, names: Names) -> str:
         same = {
             TransferKind(old.kind).name.lower(): aim is not None and ids.parse("trf", aim) == old.target,
             "amount": leg.amount is None or minor_units(leg.amount, _exponent(old.debit, names)) == old.amount,
-            "final": leg.final or old.released in {None, old.amount},
+            "final": leg.final == (old.released is not None),
         }
         return next((name for name, equal in same.items() if not equal), "")
     debit, credit = (names.get(leg.currency or "", {}).get(each or "") for each in (leg.debit, leg.credit))

@@ -26,7 +26,8 @@ TransferRef = Annotated[str, msgspec.Meta(max_length=30, examples=["trf_01KAHG7R
 
 
 TransactionRef = Annotated[
-    str, msgspec.Meta(pattern=r"^trx_(?!0{26}$|7Z{22})[0-7][0-9A-HJKMNP-TV-Z]{25}$", examples=["trx_01KAHG7R9Q7XKJ8W3M5N2P4T6V"])
+    str,
+    msgspec.Meta(pattern=r"^trx_(?!0{26}$|7Z{22})[0-7][0-9A-HJKMNP-TV-Z]{25}$", examples=["trx_01KAHG7R9Q7XKJ8W3M5N2P4T6V"]),
 ]
 
 

@@ -8,7 +8,7 @@ WITH moves AS (
 effects AS (
     SELECT account, is_debit,
         CASE WHEN kind IN (0, 2, 5) THEN amount ELSE 0 END AS posted,
-        CASE kind WHEN 1 THEN amount WHEN 2 THEN -released WHEN 3 THEN -amount WHEN 4 THEN -amount ELSE 0 END AS pending
+        CASE kind WHEN 1 THEN amount WHEN 2 THEN -coalesce(released, amount) WHEN 3 THEN -amount WHEN 4 THEN -amount ELSE 0 END AS pending
     FROM moves
 ),
 sums AS (
@@ -42,7 +42,7 @@ WITH lines AS (
 effects AS (
     SELECT *,
         CASE WHEN kind IN (0, 2, 5) THEN amount ELSE 0 END AS posted,
-        CASE kind WHEN 1 THEN amount WHEN 2 THEN -released WHEN 3 THEN -amount WHEN 4 THEN -amount ELSE 0 END AS pending,
+        CASE kind WHEN 1 THEN amount WHEN 2 THEN -coalesce(released, amount) WHEN 3 THEN -amount WHEN 4 THEN -amount ELSE 0 END AS pending,
         lag(dp, 1, 0) OVER w AS dp0, lag(cp, 1, 0) OVER w AS cp0, lag(dh, 1, 0) OVER w AS dh0, lag(ch, 1, 0) OVER w AS ch0
     FROM lines
     WINDOW w AS (PARTITION BY account ORDER BY booked, sequence)
@@ -64,7 +64,7 @@ FROM ledger_hold AS h
 JOIN ledger_transfer AS t ON t.book = h.book AND t.id = h.id
 LEFT JOIN (
     SELECT target, coalesce(sum(amount) FILTER (WHERE kind = 2), 0) AS captured,
-        sum(CASE WHEN kind = 2 THEN released ELSE amount END) AS freed
+        sum(coalesce(released, amount)) AS freed
     FROM ledger_transfer WHERE book = %(book)s AND target IS NOT NULL AND kind <> 5 GROUP BY target
 ) AS e ON e.target = h.id
 WHERE h.book = %(book)s AND (h.captured <> coalesce(e.captured, 0) OR h.remaining <> t.amount - coalesce(e.freed, 0))

@@ -59,8 +59,8 @@ CREATE TABLE ledger_account (
 ) WITH (fillfactor = 50);  -- counters are updated in place (HOT): no index may cover them
 
 -- kind: 0 posted, 1 hold, 2 capture, 3 release, 4 expiry, 5 reversal.
--- amount: what becomes posted, or (hold, release, expiry) what enters or leaves pending. released: what a capture takes out of
--- pending, which is more than its amount when it is final. sequence: its place in its batch; no two batches that share an account
+-- amount: what becomes posted, or (hold, release, expiry) what enters or leaves pending. released: what a final
+-- capture takes out of pending; one that is not final takes its amount. sequence: its place in its batch; no two batches that share an account
 -- have the same `booked`, so (booked, sequence) orders what happened to an account.
 -- No foreign keys to the accounts: post_transfers has just updated them under (book, id), and accounts are never deleted.
 CREATE TABLE ledger_transfer (
@@ -92,7 +92,7 @@ CREATE TABLE ledger_transfer (
     PRIMARY KEY (book, id),
     CHECK (debit <> credit),
     CHECK ((kind IN (0, 1)) = (target IS NULL)),
-    CHECK ((kind = 2) = (released IS NOT NULL))
+    CHECK (kind = 2 OR released IS NULL)
 );
 CREATE INDEX ledger_transfer_debit ON ledger_transfer (book, debit, booked, sequence);
 CREATE INDEX ledger_transfer_credit ON ledger_transfer (book, credit, booked, sequence);
