@@ -181,6 +181,8 @@ class Door:
         """Run units; what cannot be run together is run in halves until the poison stands alone."""
         try:
             return await self._tried(line, units)
+        except (Lost, Passing, Stale):  # no item's fault: halves would fare no better
+            return [[Busy()] * len(unit.asked) for unit in units]
         except Exception as error:  # noqa: BLE001 — whatever it is, it must not reach the neighbours
             if len(units) > 1:
                 middle = len(units) // 2
@@ -194,7 +196,7 @@ class Door:
             loop = asyncio.get_running_loop()
             halves = [_Unit(part, None, loop.create_future()) for part in (unit.asked[:middle], unit.asked[middle:])]
             return [answer for half in halves for answer in (await self._answered(line, [half]))[0]]
-        if isinstance(error, Passing | Lost | Stale | Duplicate):
+        if isinstance(error, Duplicate):
             return [Busy()]
         reference = str(ids.fresh())
         _log.error("command failed", kind=line.kind.name, reference=reference, exc_info=error)
