@@ -14,9 +14,9 @@ from clearhouse.refusals import Kind, Refusal
 
 _sql = Statements.of("clearhouse.kernel.access", "access.sql")
 BookName = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=63, pattern="^[a-z0-9][a-z0-9-]{0,62}$", examples=["program-42"])
+    str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$(?!\n)", examples=["program-42"])
 ]
-Title = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Title = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
 
 
 class OpeningDenied(Refusal):

@@ -24,7 +24,7 @@ from clearhouse.refusals import Kind, Refusal
 sql = Statements.of("clearhouse.kernel.access", "access.sql")
 PREFIX = "ck_"
 SECRET_BYTES = 32
-Label = Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$", examples=["the night batch"])]
+Label = Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)", examples=["the night batch"])]
 
 
 class KeyShownOnce(Refusal):

@@ -16,8 +16,13 @@ from clearhouse.kernel.db.statements import Statements
 from clearhouse.refusals import Kind, Refusal
 
 _sql = Statements.of("clearhouse.kernel.access", "access.sql")
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["Mira Novak"])]
-Organisation = Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$", examples=["Bank of Somewhere"])]
+# A `$` alone would let a line break through at the end.
+Name = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)", examples=["Mira Novak"])
+]
+Organisation = Annotated[
+    str, msgspec.Meta(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)", examples=["Bank of Somewhere"])
+]
 PrincipalRef = Annotated[str, msgspec.Meta(max_length=30, examples=["prn_01KAHG7R9Q7XKJ8W3M5N2P4T6V"])]
 
 

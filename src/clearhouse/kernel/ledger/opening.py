@@ -12,10 +12,12 @@ import msgspec
 from clearhouse import ids
 from clearhouse.asking import Asked
 from clearhouse.kernel.db.database import Tx
-from clearhouse.kernel.ledger.accounts import OpenAccount, open_accounts
+from clearhouse.kernel.ledger.accounts import Account, OpenAccount, open_accounts
+from clearhouse.kernel.ledger.balances import exponent_of
 from clearhouse.kernel.ledger.posting import post
 from clearhouse.kernel.ledger.standing import Normal
 from clearhouse.kernel.ledger.transfers import AccountName, Currency, Leg, Metadata, MoneyText, Posted, PostTransaction, Text
+from clearhouse.money import minor_units
 from clearhouse.refusals import Kind, Refusal
 
 LINES_MAX = 100_000
@@ -97,6 +99,10 @@ async def _brought(tx: Tx, asked: Asked[ImportOpening], at: datetime) -> Importe
     for place, answer in enumerate(opened):
         if isinstance(answer, Refusal):
             return LineRefused(line=str(max(0, place - len(assets) + 1)), account=wanted[place].code, reason=str(answer))
+    for place, (line, account) in enumerate(zip(command.lines, opened[len(assets) :], strict=True), start=1):
+        unread = _unread(line, account)
+        if unread is not None:
+            return LineRefused(line=str(place), account=line.code, reason=str(unread))
     legs = [_leg(line, command.against) for line in command.lines if line.balance.strip("-0.") != ""]
     if not legs:
         return Imported(len(opened), 0, command.dry_run)
@@ -105,6 +111,16 @@ async def _brought(tx: Tx, asked: Asked[ImportOpening], at: datetime) -> Importe
     if not isinstance(posted, Posted):
         return posted
     return Imported(len(opened), len(legs), command.dry_run, posted.id)
+
+
+def _unread(line: OpeningLine, account: Account | Refusal) -> Refusal | None:
+    """Say what is wrong with a balance as it is written, if anything is."""
+    try:
+        if isinstance(account, Account):
+            minor_units(line.balance, exponent_of(account))
+    except Refusal as refusal:
+        return refusal
+    return None
 
 
 def _part(asked: Asked[ImportOpening], account: OpenAccount, place: int) -> Asked[OpenAccount]:

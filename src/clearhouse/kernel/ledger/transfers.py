@@ -14,12 +14,13 @@ from typing import Annotated
 
 import msgspec
 
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+# A `$` alone would let a line break through at the end.
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
 AccountName = Annotated[str, msgspec.Meta(min_length=1, max_length=520)]
 MoneyText = Annotated[str, msgspec.Meta(max_length=80, description="A decimal number as text", examples=["100.00"])]
 Currency = Annotated[str, msgspec.Meta(max_length=16, examples=["USD"])]
-MetadataKey = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
-MetadataValue = Annotated[str, msgspec.Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
+MetadataKey = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
+MetadataValue = Annotated[str, msgspec.Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], msgspec.Meta(max_length=32)]
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 TransferRef = Annotated[str, msgspec.Meta(max_length=30, examples=["trf_01KAHG7R9Q7XKJ8W3M5N2P4T6V"])]
@@ -27,7 +28,9 @@ TransferRef = Annotated[str, msgspec.Meta(max_length=30, examples=["trf_01KAHG7R
 
 TransactionRef = Annotated[
     str,
-    msgspec.Meta(pattern=r"^trx_(?!0{26}$|7Z{22})[0-7][0-9A-HJKMNP-TV-Z]{25}$", examples=["trx_01KAHG7R9Q7XKJ8W3M5N2P4T6V"]),
+    msgspec.Meta(
+        pattern=r"^trx_(?!0{26}$|7Z{22})[0-7][0-9A-HJKMNP-TV-Z]{25}$(?!\n)", examples=["trx_01KAHG7R9Q7XKJ8W3M5N2P4T6V"]
+    ),
 ]
 
 
