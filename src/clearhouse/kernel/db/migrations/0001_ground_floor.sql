@@ -288,6 +288,8 @@ BEGIN
             ' USING (book = ANY (current_setting(''clearhouse.books'')::int[]))', name);
         EXECUTE format('CREATE POLICY every_book ON %I TO clearhouse_writer USING (true)', name);
     END LOOP;
+    ALTER TABLE command_key ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY every_book ON command_key TO clearhouse_writer USING (true);
     ALTER TABLE book ENABLE ROW LEVEL SECURITY;
     CREATE POLICY every_book ON book TO clearhouse_writer USING (true);
     CREATE POLICY own_books ON book FOR SELECT TO clearhouse_reader
