@@ -1,0 +1,241 @@
+"""Who sees and who touches which rows: said by the database itself, whatever our own code asks of it."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from clearhouse import clock
+from clearhouse.app.worker import total_days
+from clearhouse.kernel.db.database import READER, WRITER, Database
+from clearhouse.kernel.db.faults import Poison
+from house import House, movement, ok, post
+
+REFUSED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.RaiseException)
+LEDGER = "/api/v1/ledger"
+TABLES = """
+SELECT c.relname, c.relrowsecurity, has_any_column_privilege('clearhouse_reader', c.oid, 'SELECT') AS readable,
+    ARRAY(SELECT p.polroles::regrole[]::text FROM pg_policy AS p WHERE p.polrelid = c.oid ORDER BY 1) AS policies
+FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'book' AND NOT a.attisdropped
+WHERE c.relkind IN ('r', 'p', 'v', 'm') AND c.relnamespace = 'clearhouse'::regnamespace ORDER BY 1
+"""
+KEPT = ("ledger_transfer", "journal")
+
+
+@contextmanager
+def opened(dsn: str, role: str = "") -> Generator["psycopg.Connection[tuple[Any, ...]]"]:
+    options = "-c search_path=clearhouse -c clearhouse.books={1,2}" + (f" -c role={role}" if role else "")
+    with psycopg.connect(dsn, autocommit=True, options=options) as connection:
+        yield connection
+
+
+def asked(dsn: str, question: str, *values: object) -> list[tuple[Any, ...]]:
+    with opened(dsn) as connection:
+        return connection.execute(question.encode(), values or None).fetchall()
+
+
+@pytest.fixture
+async def books(house: House) -> Database:
+    """Give a database whose first two books have rows in every table."""
+    ok(await house.admin.post("/api/v1/access/books", json={"name": "other"}))
+    house.gate._known.clear()
+    for book in ("main", "other"):
+        await fill(house, book)
+    await total_days(house.database)
+    await house.seal()
+    return house.database
+
+
+async def fill(house: House, book: str) -> None:
+    """Leave a row in every table of a book."""
+    operator = await house.caller("operator", book=book)
+    ok(await operator.post(f"{LEDGER}/assets", json={"code": "WETH", "exponent": 18}))
+    await house.open_accounts(operator, "shop", "revenue")
+    await post(operator, movement("shop", "revenue", "1.00", pending=True))
+    today = clock.today()
+    await post(operator, movement("shop", "revenue", "1.00"), effective=str(today + timedelta(days=1)))
+    paid = await post(operator, movement("shop", "revenue", "1.00"), effective=str(today - timedelta(days=9)))
+    path = f"{LEDGER}/transactions/{paid['id']}/reverse"
+    ok(await operator.post(path, json={}, headers={"Idempotency-Key": "k"}))
+    ok(await operator.post(f"{LEDGER}/days", json={"day": str(today - timedelta(days=8))}))
+
+
+# What the catalog says -----------------------------------------------------------------------------------------------
+
+
+def test_every_table_of_books_has_row_security_for_readers_and_writers(owner_dsn: str) -> None:
+    tables = asked(owner_dsn, TABLES)
+    assert len(tables) > 12
+    for name, secured, readable, policies in tables:
+        assert secured, name
+        assert policies == ([f"{{{READER}}}"] if readable else []) + [f"{{{WRITER}}}"], name
+
+
+def test_the_table_of_books_itself_has_row_security(owner_dsn: str) -> None:
+    assert asked(owner_dsn, "SELECT relrowsecurity FROM pg_class WHERE oid = 'book'::regclass") == [(True,)]
+
+
+def test_a_reader_may_write_nothing_and_run_nothing_as_somebody_else(owner_dsn: str) -> None:
+    question = (
+        "SELECT relname FROM pg_class WHERE relnamespace = 'clearhouse'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')"
+        " AND (has_table_privilege(%s, oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')"
+        " OR has_any_column_privilege(%s, oid, 'INSERT, UPDATE, REFERENCES'))"
+    )
+    assert asked(owner_dsn, question, READER, READER) == []
+    assert asked(owner_dsn, question, "clearhouse_app", "clearhouse_app") == []
+    trusted = "SELECT proname FROM pg_proc WHERE prosecdef AND pronamespace = 'clearhouse'::regnamespace"
+    assert asked(owner_dsn, trusted) == []
+
+
+def test_nobody_but_the_owner_may_change_or_remove_what_is_kept(owner_dsn: str) -> None:
+    question = (
+        "SELECT rolname, name FROM pg_roles, unnest(%s::text[]) AS name WHERE NOT rolsuper AND rolname !~ '^pg_' AND"
+        " (has_table_privilege(rolname, name, 'UPDATE, DELETE, TRUNCATE, TRIGGER, REFERENCES')"
+        " OR pg_has_role(rolname, (SELECT relowner FROM pg_class WHERE oid = name::regclass), 'MEMBER')"
+        " OR pg_has_role(rolname, 'pg_write_all_data', 'MEMBER'))"
+    )
+    assert asked(owner_dsn, question, list(KEPT)) == []
+
+
+def test_what_a_writer_may_change_of_the_journal_is_its_number_and_its_link(owner_dsn: str) -> None:
+    question = (
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
+        " AND has_column_privilege(%s, attrelid, attname, 'UPDATE') ORDER BY 1"
+    )
+    assert asked(owner_dsn, question, "journal", WRITER) == [("chain",), ("number",)]
+    assert asked(owner_dsn, question, "ledger_transfer", WRITER) == []
+
+
+def test_the_applications_roles_pass_by_no_rule(owner_dsn: str) -> None:
+    question = (
+        "SELECT rolname FROM pg_roles WHERE rolname ~ '^clearhouse_'"
+        " AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication)"
+    )
+    assert asked(owner_dsn, question) == []
+
+
+# What happens --------------------------------------------------------------------------------------------------------
+
+
+async def seen(database: Database, *books: int) -> dict[str, set[int]]:
+    """Return, for each table that a reader may read, the books of the rows it sees."""
+    found: dict[str, set[int]] = {}
+    async with database.reading(books) as tx:
+        for name, _, readable, _ in await tx.tuples(TABLES):
+            if readable:
+                rows = await tx.tuples(f"SELECT DISTINCT book FROM {name}")
+                found[str(name)] = {int(str(book)) for (book,) in rows}
+        found["book"] = {int(str(book)) for (book,) in await tx.tuples("SELECT id FROM book")}
+    return found
+
+
+async def test_a_reader_sees_the_books_it_was_opened_for_and_no_row_of_another(books: Database, owner_dsn: str) -> None:
+    for name, *_ in asked(owner_dsn, TABLES):
+        assert asked(owner_dsn, f"SELECT DISTINCT book FROM {name} ORDER BY 1") == [(1,), (2,)], f"{name} is not filled"
+    mine, others, both = [await seen(books, *which) for which in ((1,), (2,), (1, 2))]
+    assert set().union(*mine.values()) == {1}
+    assert set().union(*(each for name, each in others.items() if name != "principal")) == {2}
+    assert all(each == {1, 2} for each in both.values())
+    assert all(each == set() for each in (await seen(books)).values())
+
+
+async def test_a_reader_sees_of_other_books_people_only_those_with_a_role_in_its_own(books: Database) -> None:
+    async with books.reading([2]) as tx:
+        guests = await tx.tuples("SELECT name FROM principal WHERE book = 1")
+        shown = await tx.tuples("SELECT count(*) FROM access_grant WHERE book = 1")
+    assert (guests, shown) == ([("admin",)], [(0,)])
+
+
+@pytest.mark.usefixtures("books")
+async def test_a_reader_that_names_no_books_reads_nothing(app_dsn: str) -> None:
+    with psycopg.connect(app_dsn, options=f"-c search_path=clearhouse -c role={READER}") as connection:
+        for name in ("ledger_account", "journal", "principal", "book"):
+            with pytest.raises(psycopg.errors.UndefinedObject):
+                connection.execute(f"SELECT count(*) FROM {name}".encode())
+            connection.rollback()
+
+
+async def test_no_reader_sees_a_key_or_the_digest_of_one(books: Database) -> None:
+    for question in ("SELECT digest FROM access_key", "SELECT * FROM access_key", "SELECT * FROM command_key"):
+        with pytest.raises(Poison, match="permission denied"):
+            async with books.reading([1, 2]) as tx:
+                await tx.tuples(question)
+
+
+async def test_no_statement_of_a_reader_writes(books: Database, owner_dsn: str, app_dsn: str) -> None:
+    with opened(app_dsn, READER) as connection:
+        for name, *_ in [*asked(owner_dsn, TABLES), ("book",), ("migration",)]:
+            for crime in (f"INSERT INTO {name} DEFAULT VALUES", f"DELETE FROM {name}", f"TRUNCATE {name}"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(crime.encode())
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT nextval(pg_get_serial_sequence('journal', 'id'))")
+    with pytest.raises(Poison, match="read-only"):
+        async with books.reading([1]) as tx:
+            await tx.do("CREATE TEMPORARY TABLE mine ()")
+
+
+CRIMES = [
+    "UPDATE ledger_transfer SET amount = amount + 1",
+    "UPDATE ledger_transfer SET reference = 'another' WHERE false",
+    "DELETE FROM ledger_transfer",
+    "TRUNCATE ledger_transfer",
+    "TRUNCATE ledger_transfer CASCADE",
+    "UPDATE journal SET lines = '[]'",
+    "UPDATE journal SET digest = sha256('another')",
+    "UPDATE journal SET at = at - interval '1 day'",
+    "UPDATE journal SET number = number + 1000",
+    "UPDATE journal SET chain = sha256('another')",
+    "UPDATE journal SET number = NULL, chain = NULL",
+    "UPDATE journal SET number = number, chain = chain",
+    "DELETE FROM journal",
+    "TRUNCATE journal",
+    "INSERT INTO journal OVERRIDING SYSTEM VALUE SELECT * FROM journal ON CONFLICT (id) DO UPDATE SET lines = '[]'",
+    "MERGE INTO journal AS j USING journal AS i ON i.id = j.id WHEN MATCHED THEN DELETE",
+    "ALTER TABLE journal DISABLE TRIGGER ALL",
+    "ALTER TABLE ledger_transfer DISABLE TRIGGER USER",
+    "ALTER TABLE journal DISABLE ROW LEVEL SECURITY",
+    "DROP TRIGGER immutable ON journal",
+    "DROP TABLE journal",
+    "DROP POLICY every_book ON journal",
+    "CREATE TABLE clearhouse.mine ()",
+    "CREATE OR REPLACE FUNCTION clearhouse.refuse_change() RETURNS trigger LANGUAGE sql AS 'SELECT 1'",
+    "SET session_replication_role = replica",
+    "SET ROLE clearhouse",
+    "UPDATE migration SET digest = 'another'",
+    "DELETE FROM ledger_account",
+    "DELETE FROM ledger_hold",
+    "DELETE FROM ledger_seal",
+    "UPDATE ledger_seal SET day = day - 1",
+    "UPDATE ledger_seal_total SET debits = 0",
+    "DELETE FROM principal",
+    "DELETE FROM access_key",
+    "UPDATE access_key SET digest = sha256('mine')",
+]
+
+
+def is_done(connection: "psycopg.Connection[tuple[Any, ...]]", crime: str) -> bool:
+    try:
+        connection.execute(crime.encode())
+    except REFUSED:
+        return False
+    return True
+
+
+@pytest.mark.usefixtures("books")
+async def test_a_writer_changes_and_removes_nothing_that_is_kept(owner_dsn: str, app_dsn: str) -> None:
+    before = [asked(owner_dsn, f"SELECT * FROM {name} ORDER BY book, id") for name in KEPT]
+    with opened(app_dsn, WRITER) as connection:
+        assert [crime for crime in CRIMES if is_done(connection, crime)] == []
+    assert [asked(owner_dsn, f"SELECT * FROM {name} ORDER BY book, id") for name in KEPT] == before
+
+
+@pytest.mark.usefixtures("books")
+@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize("crime", ["UPDATE {} SET book = book", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
+async def test_even_the_owner_is_stopped_as_long_as_the_triggers_stand(owner_dsn: str, name: str, crime: str) -> None:
+    with opened(owner_dsn) as connection, pytest.raises(psycopg.errors.RaiseException, match="never changed or removed"):
+        connection.execute(crime.format(name).encode())
