@@ -117,7 +117,11 @@ LIMIT 1
 
 -- name: plan
 -- Everything is read once, whatever the statistics say: no loops over loops, and room to sort.
-SELECT set_config('enable_nestloop', 'off', true), set_config('work_mem', '256MB', true), set_config('jit', 'off', true)
+SELECT set_config(name, setting, true)
+FROM (
+    VALUES ('enable_nestloop', 'off'), ('enable_seqscan', 'on'), ('enable_bitmapscan', 'on'), ('enable_sort', 'on'),
+        ('random_page_cost', '1.1'), ('work_mem', '256MB'), ('jit', 'off')
+) AS wanted (name, setting)
 
 -- name: size
 -- How much there is to verify.
