@@ -2,7 +2,7 @@
 
 Promise: together, all processes let through at most the rate and one burst. A process takes tokens from the shared bucket a
 twentieth of a second's worth at a time, so that Redis is asked rarely; what it does not use within a second is lost.
-If Redis is away, each process limits by itself.
+If Redis is away or does not answer at once, each process limits by itself, and asks again a second later.
 """
 
 import asyncio
@@ -12,12 +12,16 @@ from uuid import UUID
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from clearhouse.refusals import Kind, Refusal
 
 SHARES_OF_A_SECOND = 20
 LEASE_SECONDS = 1.0
+ANSWER_SECONDS_MAX = 0.25
+AWAY_SECONDS = 1.0
 PRINCIPALS_MAX = 10_000
 _log = structlog.get_logger(__name__)
 
@@ -95,35 +99,52 @@ class SharedLimiter:
     def __init__(self, rate: int, url: str) -> None:
         self.rate = rate
         self.burst = rate * 2
-        self._redis = Redis.from_url(url)
+        self._redis = Redis.from_url(
+            url, socket_timeout=ANSWER_SECONDS_MAX, socket_connect_timeout=ANSWER_SECONDS_MAX, retry=Retry(NoBackoff(), 0)
+        )
         self._take = self._redis.register_script(_TAKE)
         self._leases: dict[UUID, Bucket] = {}
         self._alone = OwnLimiter(rate)
+        self._asking: dict[UUID, asyncio.Task[int | None]] = {}
+        self._away_until = 0.0
 
     async def take(self, principal: UUID) -> None:
         """Count one request, or refuse it."""
-        now = asyncio.get_running_loop().time()
-        lease = self._leases.get(principal)
-        if lease is None or lease.tokens < 1 or lease.at < now:
-            try:
-                lease = await self._lease(principal, now)
-            except (RedisError, OSError) as error:
-                _log.warning("redis is away: limiting alone", reason=str(error))
+        while True:
+            now = asyncio.get_running_loop().time()
+            lease = self._leases.get(principal)
+            if lease is not None and lease.tokens >= 1 and lease.at >= now:
+                lease.tokens -= 1
+                return
+            given = None if now < self._away_until else await self._given(principal)
+            if given is None:
                 await self._alone.take(principal)
                 return
-        if lease.tokens < 1:
-            raise TooManyRequests(rate=str(self.rate), seconds="1")
-        lease.tokens -= 1
+            if given == 0:
+                raise TooManyRequests(rate=str(self.rate), seconds="1")
 
-    async def _lease(self, principal: UUID, now: float) -> Bucket:
+    async def _given(self, principal: UUID) -> int | None:
+        """Return how many tokens were given to all who wait for some here: they are asked for once."""
+        asking = self._asking.get(principal)
+        if asking is None:
+            asking = self._asking[principal] = asyncio.create_task(self._ask(principal))
+            asking.add_done_callback(lambda _: self._asking.pop(principal, None))
+        return await asyncio.shield(asking)  # whoever goes away takes nothing from the others
+
+    async def _ask(self, principal: UUID) -> int | None:
+        """Ask for a lease, and return how much was given; None if nobody answers."""
+        loop = asyncio.get_running_loop()
         wanted = max(1, self.rate // SHARES_OF_A_SECOND)
-        given = int(str(await self._take(keys=[f"clearhouse:limit:{principal}"], args=[self.rate, self.burst, wanted])))
+        try:
+            given = int(str(await self._take(keys=[f"clearhouse:limit:{principal}"], args=[self.rate, self.burst, wanted])))
+        except (RedisError, OSError) as error:
+            _log.warning("redis is away: limiting alone", reason=str(error))
+            self._away_until = loop.time() + AWAY_SECONDS
+            return None
         if len(self._leases) >= PRINCIPALS_MAX:
             self._leases.clear()
-        held = self._leases.get(principal)
-        left = held.tokens if held is not None and held.at >= now else 0  # another request may have leased meanwhile
-        lease = self._leases[principal] = Bucket(left + given, now + LEASE_SECONDS)
-        return lease
+        self._leases[principal] = Bucket(given, loop.time() + LEASE_SECONDS)
+        return given
 
     async def close(self) -> None:
         """Close the connections."""
