@@ -1,4 +1,4 @@
-"""What a posting or a balance costs grows with what it touches, not with what exists: rows and blocks that PostgreSQL counts."""
+"""What a posting or a balance costs grows with what it touches, not with what exists, by the rows and blocks it reads."""
 
 import json
 import random
