@@ -5,6 +5,7 @@ from collections.abc import Coroutine
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from itertools import permutations
 from typing import Any, ClassVar, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -191,8 +192,7 @@ class Movement(NamedTuple):
     """A wish to move, or to hold, so much from one account of an asset to another."""
 
     asset: str
-    payer: str
-    payee: str
+    sides: tuple[str, str]
     amount: int
     pending: bool
     hours: int | None
@@ -201,11 +201,11 @@ class Movement(NamedTuple):
         del paper, own
         amount = decimal_text(self.amount, DECIMALS[self.asset])
         expires = at + self.hours * HOUR if self.pending and self.hours is not None else None
-        return Leg(self.payer, self.payee, amount, self.asset, pending=self.pending, expires_at=expires)
+        return Leg(*self.sides, amount, self.asset, pending=self.pending, expires_at=expires)
 
 
 class Aimed(NamedTuple):
-    """A wish to capture, release or reverse one of the transfers that are there, mostly one that is fit for it."""
+    """A wish to capture, release or reverse one of the transfers that are there, or should be, mostly one fit for it."""
 
     what: str
     which: int
@@ -246,18 +246,19 @@ class Again(NamedTuple):
     change: str | None
 
 
-amounts = st.integers(1, 45)
+amounts = st.integers(1, 9) | st.integers(1, 45)
 hours = st.none() | st.integers(0, 9)
 
 
 def moving(asset: str, *codes: str) -> st.SearchStrategy[Movement | Aimed]:
-    return st.builds(Movement, st.just(asset), st.sampled_from(codes), st.sampled_from(codes), amounts, st.booleans(), hours)
+    sides = st.sampled_from([*permutations(codes, 2), (codes[0], codes[0])])
+    return st.builds(Movement, st.just(asset), sides, amounts, st.booleans(), hours)
 
 
 movements = moving("USD", "bank", "till", "wallet", "loan", "shop") | moving("JPY", "bank", "wallet")
 aims = st.sampled_from(["capture", "capture the last of", "release", "reverse"])
 aimed = st.builds(Aimed, aims, st.integers(0, 999), st.none() | amounts, st.integers(0, 7).map(lambda each: each == 7))
-legs = st.lists(movements | movements | aimed, min_size=1, max_size=3)
+legs = st.lists(movements | aimed, min_size=1, max_size=3)
 new = st.builds(New, legs, st.none() | st.none() | st.integers(0, 4), st.none() | st.none() | st.integers(0, 9))
 again = st.builds(Again, st.integers(0, 999), st.sampled_from([None, None, "reference", "transfers", "amount"]))
 
@@ -307,6 +308,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.caller = Caller(self.world.person, "law", books={name: book}, scopes={book: scopes})
         for line in ACCOUNTS.split("\n")[2:-1]:
             self.open_an_account(*line.split())
+        gifts = [("USD", "till", False), ("USD", "wallet", True), ("USD", "loan", True), ("JPY", "wallet", False)]
+        self.post([New([Movement(asset, ("bank", to), 30, held, None)], None, None) for asset, to, held in gifts])
 
     def open_an_account(self, code: str, asset: str, normal: str, *limits: str) -> None:
         floor, ceiling = (None if each == "-" else each for each in limits)
@@ -316,7 +319,7 @@ class LedgerMachine(RuleBasedStateMachine):
         low, high = (None if each is None else units(each, (code, asset)) for each in (floor, ceiling))
         self.paper.purses[code, asset] = Purse(side, low, high)
 
-    @rule(batch=st.lists(new | new | again, min_size=1, max_size=4))
+    @rule(batch=st.lists(new | new | again, min_size=2, max_size=8))
     def post(self, batch: list[New | Again]) -> None:
         asked: list[PostTransaction] = []
         expected: list[list[str] | set[str]] = []
@@ -340,7 +343,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.made += 1
         name = ids.derived("law", str(self.made))
         written: list[Leg] = []
-        own: dict[str, str] = {}
+        own = {ids.text("trf", ids.derived("law", str(self.made - 1))): "USD"}  # of the one before, even if it was refused
         for place, each in enumerate(wish.legs):
             leg = each.leg(self.paper, own, self.at)
             aim = leg.capture or leg.release or leg.reverse or ""
@@ -352,7 +355,13 @@ class LedgerMachine(RuleBasedStateMachine):
         day = None if wish.days is None else (self.began - wish.days * DAY).date()
         return PostTransaction(written, id=ids.text("trx", name), effective=day)
 
-    @rule(which=st.integers(0, 99), state=st.sampled_from(["frozen", "open", "closed"]))
+    @rule(
+        batch=st.lists(st.builds(New, st.lists(aimed | movements, min_size=1, max_size=2), st.none(), st.none()), min_size=2)
+    )
+    def post_what_ends_holds_and_reverses(self, batch: list[New | Again]) -> None:
+        self.post(batch)
+
+    @rule(which=st.integers(0, 99), state=st.sampled_from(["frozen", "open", "open", "closed"]))
     def become(self, which: int, state: State) -> None:
         name = list(self.ids)[which % len(self.ids)]
         purse = self.paper.purses[name]
