@@ -24,6 +24,8 @@ REGISTRIES = re.compile("|".join(("pypi" + r"\.org", "python" + "hosted", r"npmj
 NUMBERED = re.compile(r"[a-z_]+[12]")
 EXACT = ("src/clearhouse/money.py", "src/clearhouse/kernel/ledger/")
 
+GIVEN = frozenset({"data_received"})  # what a library calls a method that we write for it
+
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -88,7 +90,7 @@ def test_no_function_is_longer_than_its_wall() -> None:
 
 def test_nothing_is_named_by_a_word_that_says_nothing() -> None:
     files = (name for name, _ in of_kind(".py", ".sql") if empty(Path(name).stem))
-    defined = (f"{place}: {node.name}" for place, node in definitions("src/") if empty(node.name))
+    defined = (f"{place}: {node.name}" for place, node in definitions("src/") if empty(node.name) and node.name not in GIVEN)
     none_of([*files, *defined], "Name it by what it is in the business, or by what it does.")
 
 

@@ -8,7 +8,7 @@ WITH moves AS (
 effects AS (
     SELECT account, is_debit,
         CASE WHEN kind IN (0, 2, 5) THEN amount ELSE 0 END AS posted,
-        CASE kind WHEN 1 THEN amount WHEN 2 THEN -coalesce(released, amount) WHEN 3 THEN -amount WHEN 4 THEN -amount ELSE 0 END AS pending
+        CASE WHEN kind = 1 THEN amount WHEN kind IN (2, 3, 4) THEN -coalesce(released, amount) ELSE 0 END AS pending
     FROM moves
 ),
 sums AS (
@@ -42,7 +42,7 @@ WITH lines AS (
 effects AS (
     SELECT *,
         CASE WHEN kind IN (0, 2, 5) THEN amount ELSE 0 END AS posted,
-        CASE kind WHEN 1 THEN amount WHEN 2 THEN -coalesce(released, amount) WHEN 3 THEN -amount WHEN 4 THEN -amount ELSE 0 END AS pending,
+        CASE WHEN kind = 1 THEN amount WHEN kind IN (2, 3, 4) THEN -coalesce(released, amount) ELSE 0 END AS pending,
         lag(dp, 1, 0) OVER w AS dp0, lag(cp, 1, 0) OVER w AS cp0, lag(dh, 1, 0) OVER w AS dh0, lag(ch, 1, 0) OVER w AS ch0
     FROM lines
     WINDOW w AS (PARTITION BY account ORDER BY booked, sequence)
