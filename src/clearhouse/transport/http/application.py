@@ -8,16 +8,19 @@ from typing import Any, cast
 import msgspec
 from litestar import Litestar, MediaType, Request, Response, Router
 from litestar.connection import ASGIConnection
+from litestar.datastructures import MutableScopeHeaders
 from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import Message, Scope
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import Limiter
 from clearhouse.kernel.commands.submitting import Door
 from clearhouse.transport.http.bulk import NDJSON
+from clearhouse.transport.http.document import Document
 from clearhouse.transport.http.entrance import Application, Entrance
 from clearhouse.transport.http.express import Express
 from clearhouse.transport.http.manual import manual
@@ -38,6 +41,13 @@ def _readable(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandle
         raise HTTPException(status_code=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
+async def _tell_methods(message: Message, scope: Scope) -> None:
+    """Let `Allow` name every method of a path: the framework's own answer knows those of its first handler only."""
+    if scope["type"] == "http" and scope["method"] == "OPTIONS" and message["type"] == "http.response.start":
+        methods = scope["litestar_app"].route_handler_method_map.get(scope.get("path_template", ""), {})
+        MutableScopeHeaders.from_message(message)["Allow"] = ", ".join(sorted(methods))
+
+
 class Health(msgspec.Struct, frozen=True):
     """Whether the server can do its work."""
 
@@ -54,6 +64,7 @@ def application(
 ) -> Entrance:
     """Return an ASGI application for these routers."""
     registry = CollectorRegistry()
+    document = Document()
 
     @get("/health", summary="Is the server well?", tags=["server"], security=[{}])
     async def health() -> Health:
@@ -70,16 +81,17 @@ def application(
 
     @get(["/", "/docs"], include_in_schema=False, media_type=MediaType.HTML)
     async def docs(request: Request[Any, Any, Any]) -> str:
-        return manual(request.app.openapi_schema.to_schema())
+        return manual(document.of(request.app))
 
     @get("/openapi.json", include_in_schema=False)
     async def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
-        return request.app.openapi_schema.to_schema()
+        return document.of(request.app)
 
     inner = Litestar(
         route_handlers=[Router("/api/v1", route_handlers=list(routers)), health, metrics, docs, openapi],
         exception_handlers=ANSWERS,
         guards=[_readable],
+        before_send=[_tell_methods],
         openapi_config=_openapi(),
         request_max_body_size=BODY_BYTES_MAX,
         debug=False,
