@@ -96,7 +96,8 @@ async def _brought(tx: Tx, asked: Asked[ImportOpening], at: datetime) -> Importe
         OpenAccount(line.code, line.asset, line.normal, line.floor, line.ceiling, line.metadata) for line in command.lines
     ]
     opened = await open_accounts(tx, [_part(asked, each, place) for place, each in enumerate(wanted)], at)
-    for place, answer in enumerate(opened):
+    for place in (*range(len(assets), len(opened)), *range(len(assets))):  # the lines first, the counter-account is line 0
+        answer = opened[place]
         if isinstance(answer, Refusal):
             return LineRefused(line=str(max(0, place - len(assets) + 1)), account=wanted[place].code, reason=str(answer))
     for place, (line, account) in enumerate(zip(command.lines, opened[len(assets) :], strict=True), start=1):
