@@ -387,6 +387,7 @@ BODIES: Mapping[tuple[str, str], list[Case]] = {
         ({"reference": "\0"}, 400, "malformed"),
         ({}, 404, "hold_not_found"),
     ],
+    ("post", f"{LEDGER}/holds/x/capture"): [({}, 404, "hold_not_found")],
     ("post", f"{ACCESS}/books"): [
         ({"name": ""}, 400, "malformed"),
         ({"name": "Second"}, 400, "malformed"),
