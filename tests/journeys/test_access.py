@@ -395,6 +395,13 @@ async def test_a_server_without_a_secret_gives_out_no_tokens_and_takes_none(hous
         assert refused(await client(house.entrance, credential).get(WHOAMI), 401) == "unauthenticated"
 
 
+async def test_a_token_is_not_exchanged_for_a_longer_one(house: House) -> None:
+    person = await add(house, "viewer")
+    token = ok(await person.client.post("/api/v1/access/tokens"))["token"]
+    again = await client(house.entrance, token).post("/api/v1/access/tokens")
+    assert refused(again, 403) == "token_for_token"
+
+
 # What is refused -----------------------------------------------------------------------------------------------------
 
 
@@ -464,3 +471,14 @@ async def test_the_main_book_is_meant_where_none_is_named_and_the_only_one_where
     other = await add(house, "admin", name="of the second", book="second")
     assert [each["name"] for each in ok(await house.admin.get(PRINCIPALS))["items"]] == ["admin"]
     assert [each["name"] for each in ok(await other.client.get(PRINCIPALS))["items"]] == ["admin", "of the second"]
+
+
+async def test_whoever_administers_two_books_lets_the_people_of_one_into_the_other(house: House) -> None:
+    ok(await house.admin.post(BOOKS, json={"name": "second"}))
+    person, other = await add(house, "viewer"), await add(house, "admin", name="of the second", book="second")
+    path, wanted = f"{PRINCIPALS}/{person.id}/roles", {"roles": ["operator"]}
+    assert refused(await other.client.put(path, json=wanted), 404) == "principal_not_found"
+    ok(await house.admin.put(path, params={"book": "second"}, json=wanted))
+    assert set(ok(await person.client.get(WHOAMI))["scopes"]) == {"main", "second"}
+    assert refused(await person.client.post(TRANSACTIONS, json=PAYMENT), 403) == "denied"
+    assert refused(await person.client.post(TRANSACTIONS, params={"book": "second"}, json=PAYMENT), 422) == "account_unknown"
