@@ -7,6 +7,7 @@ task that waits for it, and is copied elsewhere only if its user cannot reach th
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -149,12 +150,18 @@ def _end(running: "subprocess.Popen[str]") -> None:
     try:
         running.wait(0.2 if running.poll() is None else 0)
     except subprocess.TimeoutExpired:
-        running.terminate()
+        _signal(running, signal.SIGTERM)
         try:
             running.wait(SECONDS_TO_END_MAX)
         except subprocess.TimeoutExpired:
-            running.kill()
+            _signal(running, signal.SIGKILL)
             running.wait()
+
+
+def _signal(running: "subprocess.Popen[str]", number: signal.Signals) -> None:
+    """Signal a program and all that it started: pg_basebackup has a child that fetches the log and holds our pipes."""
+    with suppress(ProcessLookupError):
+        os.killpg(running.pid, number)
 
 
 def _wheel_folder(name: str) -> Path:
