@@ -1,10 +1,28 @@
 -- name: lease
--- True for the one sequencer at work; the lease ends with the transaction.
-SELECT pg_try_advisory_xact_lock(7246002) AS yes
+-- Asks to be the one sequencer at work, until the transaction ends. What is read next must be read after this was answered:
+-- a statement that took the lease itself would still see what another had not yet numbered.
+SELECT set_config('clearhouse.sequencing', pg_try_advisory_xact_lock(7246002)::text, true)
 
 -- name: unsealed
--- Committed rows without a number, in id order.
-SELECT id, book, digest FROM journal WHERE number IS NULL ORDER BY id LIMIT %(most)s
+-- Committed rows without a number, in id order, each with the last number and link of its book; none without the lease.
+WITH due AS (
+    SELECT id, book, digest FROM journal
+    WHERE number IS NULL AND current_setting('clearhouse.sequencing')::boolean
+    ORDER BY id LIMIT %(most)s
+),
+
+heads AS (
+    SELECT b.book, j.number, j.chain
+    FROM (SELECT DISTINCT book FROM due) AS b
+    CROSS JOIN LATERAL (
+        SELECT number, chain FROM journal
+        WHERE journal.book = b.book AND number IS NOT NULL ORDER BY number DESC LIMIT 1
+    ) AS j
+)
+
+SELECT due.id, due.book, due.digest, heads.number, heads.chain
+FROM due LEFT JOIN heads ON heads.book = due.book
+ORDER BY due.id
 
 -- name: heads
 -- The last number and the chain of each of these books.

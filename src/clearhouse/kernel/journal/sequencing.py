@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clearhouse import clock
+from clearhouse.kernel.db.arrays import array, hexes
 from clearhouse.kernel.db.database import Database, Tx
 from clearhouse.kernel.db.faults import DatabaseFault
 from clearhouse.kernel.db.statements import Statements
@@ -24,15 +25,12 @@ GENESIS = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
-class _Lease:
-    yes: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Unsealed:
     id: int
     book: int
     digest: bytes
+    number: int | None
+    chain: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +50,16 @@ def link(chain: bytes, number: int, digest: bytes) -> bytes:
 async def sweep(database: Database) -> int:
     """Give numbers to what is committed and has none; return how many rows that were."""
     async with database.writing() as tx:
-        lease = await tx.row(sql["lease"], _Lease)
-        if lease is None or not lease.yes:
-            return 0
+        tx.later(sql["lease"])
         rows = await tx.rows(sql["unsealed"], _Unsealed, most=ROWS_MAX)
-        if not rows:
-            return 0
-        heads = await _heads(tx, {row.book for row in rows})
-        await _seal(tx, rows, heads)
+        _seal(tx, rows)
     return len(rows)
 
 
-async def _heads(tx: Tx, books: set[int]) -> dict[int, Head]:
-    found = await tx.rows(sql["heads"], Head, books=sorted(books))
-    return {book: Head(book, 0, GENESIS) for book in books} | {head.book: head for head in found}
-
-
-async def _seal(tx: Tx, rows: Sequence[_Unsealed], heads: dict[int, Head]) -> None:
+def _seal(tx: Tx, rows: Sequence[_Unsealed]) -> None:
+    if not rows:
+        return
+    heads = {row.book: Head(row.book, row.number or 0, row.chain or GENESIS) for row in rows}
     links: list[tuple[int, int, bytes]] = []
     due: dict[int, Head] = {}
     for row in rows:
@@ -78,8 +69,8 @@ async def _seal(tx: Tx, rows: Sequence[_Unsealed], heads: dict[int, Head]) -> No
         links.append((row.id, number, heads[row.book].chain))
         if number % SEALED_EVERY == 0:
             due[row.book] = heads[row.book]
-    numbers, chains = [number for _, number, _ in links], [chain for _, _, chain in links]
-    await tx.do(sql["seal"], ids=[each for each, _, _ in links], numbers=numbers, chains=chains)
+    numbers, chains = array([number for _, number, _ in links]), hexes([chain for _, _, chain in links])
+    tx.later(sql["seal"], ids=array([each for each, _, _ in links]), numbers=numbers, chains=chains)
     for book, head in due.items():
         told = Line("audit.sealed", f"{head.number}", {"number": head.number, "chain": head.chain.hex()})
         writing.write(tx, [told], book=book, kind="audit.seal", by=writing.SYSTEM, at=clock.now())
