@@ -13,7 +13,7 @@ from clearhouse import clock, ids
 from clearhouse.kernel.access import books
 from clearhouse.kernel.commands import keys
 from clearhouse.kernel.db.database import Database
-from clearhouse.kernel.db.faults import DatabaseFault
+from clearhouse.kernel.db.faults import DatabaseFault, Stale
 from clearhouse.kernel.journal import writing
 from clearhouse.kernel.journal.sequencing import Sequencer
 from clearhouse.kernel.journal.writing import Line
@@ -72,6 +72,8 @@ async def _every(seconds: float, do: Callable[[], Awaitable[int]]) -> None:
     while True:
         try:
             await do()
+        except Stale as fault:  # somebody came between: a posting, a closing, another worker
+            _log.debug("met somebody, tried again soon", reason=str(fault))
         except DatabaseFault as fault:
             _log.warning("not done, tried again soon", reason=str(fault))
         await asyncio.sleep(seconds)
