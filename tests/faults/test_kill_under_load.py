@@ -29,8 +29,8 @@ CONNECTIONS = 16
 HOT = "hot"
 LEDGER = "/api/v1/ledger"
 POSTED, REFUSED = {200, 201}, {422}
-ROUNDS = 20 if SOAK else 1
-ANSWERS = 2_000 if SOAK else 250  # before the axe falls, and, where the program lives, as many after it
+ROUNDS = 10 if SOAK else 1
+ANSWERS = 1_000 if SOAK else 250  # before the axe falls, and, where the program lives, as many after it
 SECONDS_MAX = 120.0
 
 Body = dict[str, Any]

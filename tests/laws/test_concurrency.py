@@ -38,13 +38,13 @@ from trying import SOAK
 ACCOUNTS = [f"account:{number}" for number in range(20)]
 BATCH = 5
 BETWEEN_CLOSINGS = 5
-DAYS = 200 if SOAK else 14
+DAYS = 100 if SOAK else 14
 HOT = "hot"
 MAIN = 1
 PROCESSES = 4
 ROUNDS = 200 if SOAK else 10
 PURSES = [f"purse:{number}" for number in range(4)]
-ROWS = 20_000 if SOAK else 150
+ROWS = 4_000 if SOAK else 150
 SECONDS_MAX = 110.0 if not SOAK else 3_000.0
 WRITERS = 8
 
