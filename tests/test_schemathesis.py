@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import jsonschema_rs
+import msgspec
 import pytest
 import schemathesis
 from schemathesis.config import SchemathesisConfig
@@ -24,6 +25,12 @@ VERBS = {"get", "post", "put", "patch", "delete"}
 BATCHES = {"POST /api/v1/ledger/accounts/batch", "POST /api/v1/ledger/transactions/batch"}
 # A schema does not know which accounts, names and days there are: what is well formed may still be refused.
 BEYOND_A_SCHEMA = "positive_data_acceptance"
+
+
+@schemathesis.serializer("application/x-ndjson")
+def lines(_: Any, value: Any) -> bytes:
+    """Send a generated body as one line."""
+    return msgspec.json.encode(value) + b"\n"
 
 
 class Served:

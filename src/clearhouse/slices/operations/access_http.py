@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router
-from litestar.params import JSONBody, PathParameter
+from litestar.params import PathParameter
 
 from clearhouse import clock, ids
 from clearhouse.kernel.access import books, keys, principals, tokens
@@ -17,7 +17,7 @@ from clearhouse.kernel.access.roles import Role
 from clearhouse.kernel.access.tokens import Token, TokenForToken
 from clearhouse.slices.operations import commands
 from clearhouse.transport.http.paging import Cursor, Limit, Page, page
-from clearhouse.transport.http.routes import get, post, put
+from clearhouse.transport.http.routes import body, get, post, put
 from clearhouse.transport.http.visits import Book, IdempotencyKey, here
 
 READ = "access:read"
@@ -74,7 +74,9 @@ async def list_books(request: Asking) -> list[OpenedBook]:
 
 
 @post("/books", summary="Open a book")
-async def open_book(request: Asking, data: JSONBody[OpenBook], key: IdempotencyKey = None) -> OpenedBook:
+async def open_book(
+    request: Asking, data: Annotated[OpenBook, body({"name": "europe", "title": "Europe"})], key: IdempotencyKey = None
+) -> OpenedBook:
     """Open a book; whoever does is its first administrator."""
     return await here(request).submit(commands.OPEN_BOOK, data, book="main", key=key)
 
@@ -92,7 +94,10 @@ async def list_principals(
 
 @post("/principals", summary="Add a principal")
 async def add_principal(
-    request: Asking, data: JSONBody[AddPrincipal], book: Book = None, key: IdempotencyKey = None
+    request: Asking,
+    data: Annotated[AddPrincipal, body({"name": "Ada", "roles": ["operator"], "kind": "person"})],
+    book: Book = None,
+    key: IdempotencyKey = None,
 ) -> Principal:
     """Let a person or a service be known, with roles in this book."""
     return await here(request).submit(commands.ADD_PRINCIPAL, data, book=book, key=key)
@@ -107,7 +112,11 @@ async def show_principal(request: Asking, principal: PrincipalPath, book: Book =
 
 @put("/principals/{principal:str}/roles", summary="Set the roles of a principal")
 async def change_roles(
-    request: Asking, principal: PrincipalPath, data: JSONBody[Roles], book: Book = None, key: IdempotencyKey = None
+    request: Asking,
+    principal: PrincipalPath,
+    data: Annotated[Roles, body({"roles": ["viewer", "auditor"]})],
+    book: Book = None,
+    key: IdempotencyKey = None,
 ) -> Principal:
     """Set the roles of a principal in this book; nobody sets their own."""
     return await here(request).submit(commands.CHANGE_ROLES, ChangeRoles(principal, data.roles), book=book, key=key)
@@ -131,7 +140,11 @@ async def list_keys(request: Asking, principal: PrincipalPath, book: Book = None
 
 @post("/principals/{principal:str}/keys", summary="Issue a key")
 async def issue_key(
-    request: Asking, principal: PrincipalPath, data: JSONBody[NewKey], book: Book = None, key: IdempotencyKey = None
+    request: Asking,
+    principal: PrincipalPath,
+    data: Annotated[NewKey, body({"label": "laptop"})],
+    book: Book = None,
+    key: IdempotencyKey = None,
 ) -> IssuedKey:
     """Issue a key; its secret is in this answer and nowhere else, ever."""
     command = IssueKey(principal, data.label, data.expires_at)

@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, Router
-from litestar.openapi.spec import Example
-from litestar.params import Body, FromPath, JSONBody, PathParameter, QueryParameter
+from litestar.params import FromPath, PathParameter, QueryParameter
 
 from clearhouse import clock, ids
 from clearhouse.kernel.access.principals import readable
@@ -26,7 +25,7 @@ from clearhouse.transport.http import bulk
 from clearhouse.transport.http.bulk import BODY_BYTES_MAX, Results
 from clearhouse.transport.http.express import Express
 from clearhouse.transport.http.paging import Cursor, Limit, Page, page
-from clearhouse.transport.http.routes import get, patch, post
+from clearhouse.transport.http.routes import body, get, patch, post
 from clearhouse.transport.http.visits import Book, IdempotencyKey, here
 
 READ = "ledger:read"
@@ -63,29 +62,19 @@ class Reversal(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
     metadata: Metadata | None = None
 
 
-_PAYMENT = Example(
-    summary="A payment",
-    value={
-        "transfers": [{"debit": "customer:7", "credit": "revenue", "amount": "100.00", "currency": "USD"}],
-        "reference": "invoice 4711",
-    },
-)
-_EXCHANGE = Example(
-    summary="An exchange: two assets, all or none",
-    value={
-        "transfers": [
-            {"debit": "nostro:EUR", "credit": "position:EUR", "amount": "90.00", "currency": "EUR"},
-            {"debit": "position:USD", "credit": "nostro:USD", "amount": "100.00", "currency": "USD"},
-        ]
-    },
-)
-_HOLD = Example(
-    summary="A hold",
-    value={
-        "transfers": [{"debit": "customer:7", "credit": "revenue", "amount": "100.00", "currency": "USD", "pending": True}]
-    },
-)
-Posting = Annotated[JSONBody[PostTransaction], Body(examples=[_PAYMENT, _EXCHANGE, _HOLD])]
+_PAYMENT = {
+    "transfers": [{"debit": "customer:7", "credit": "revenue", "amount": "100.00", "currency": "USD"}],
+    "reference": "invoice 4711",
+}
+_EXCHANGE = {
+    "transfers": [
+        {"debit": "nostro:EUR", "credit": "position:EUR", "amount": "90.00", "currency": "EUR"},
+        {"debit": "position:USD", "credit": "nostro:USD", "amount": "100.00", "currency": "USD"},
+    ]
+}
+_HOLD = {"transfers": [{"debit": "customer:7", "credit": "revenue", "amount": "100.00", "currency": "USD", "pending": True}]}
+_ACCOUNT = {"code": "customer:7", "asset": "USD", "floor": "0.00"}
+_IMPORT = {"lines": [{"code": "customer:7", "asset": "USD", "balance": "12.50"}], "dry_run": True}
 
 
 # Accounts ------------------------------------------------------------------------------------------------------------
@@ -93,13 +82,16 @@ Posting = Annotated[JSONBody[PostTransaction], Body(examples=[_PAYMENT, _EXCHANG
 
 @post("/accounts", summary="Open an account")
 async def open_account(
-    request: Asking, data: JSONBody[OpenAccount], book: Book = None, key: IdempotencyKey = None
+    request: Asking, data: Annotated[OpenAccount, body(_ACCOUNT)], book: Book = None, key: IdempotencyKey = None
 ) -> Account:
     """Open an account for one asset under a code; opening the same again answers with the one that is there."""
     return await here(request).submit(commands.OPEN_ACCOUNT, data, book=book, key=key)
 
 
-@post("/accounts/batch", summary="Open up to 10,000 accounts", status_code=200, request_max_body_size=BODY_BYTES_MAX)
+@post(
+    "/accounts/batch", summary="Open up to 10,000 accounts", status_code=200, request_max_body_size=BODY_BYTES_MAX,
+    operation_class=bulk.operation(OpenAccount, _ACCOUNT),
+)  # fmt: skip
 async def open_accounts(request: Asking, book: Book = None, key: IdempotencyKey = None) -> Results[Account]:
     """Open accounts, each by itself; the body is a JSON array or NDJSON."""
     return await _many(request, commands.OPEN_ACCOUNT, OpenAccount, book=book, key=key)
@@ -126,8 +118,8 @@ async def show_account(request: Asking, account: AccountPath, book: Book = None,
 
 @patch("/accounts/{account:str}", summary="Freeze, unfreeze, close or re-limit an account")
 async def change_account(
-    request: Asking, account: AccountPath, data: JSONBody[AccountChange], book: Book = None, asset: AssetQuery = None,
-    key: IdempotencyKey = None,
+    request: Asking, account: AccountPath, data: Annotated[AccountChange, body({"state": "frozen"})], book: Book = None,
+    asset: AssetQuery = None, key: IdempotencyKey = None,
 ) -> Account:  # fmt: skip
     """Change an account; it is closed for good, and only without balance and holds."""
     async with here(request).reading(READ, book) as tx:
@@ -183,14 +175,20 @@ EXPRESS = Express("/api/v1/ledger/transactions", commands.POST, msgspec.json.Dec
 
 @post("/transactions", summary="Post a transaction")
 async def post_transaction(
-    request: Asking, data: Posting, book: Book = None, key: IdempotencyKey = None
+    request: Asking,
+    data: Annotated[PostTransaction, body(_PAYMENT, _EXCHANGE, _HOLD)],
+    book: Book = None,
+    key: IdempotencyKey = None,
 ) -> Response[Posted]:
     """Post transfers, all or none: 201, or 200 if this very transaction is there already."""
     posted = await here(request).submit(commands.POST, data, book=book, key=key)
     return Response(posted, status_code=_status(posted))
 
 
-@post("/transactions/batch", summary="Post up to 10,000 transactions", status_code=200, request_max_body_size=BODY_BYTES_MAX)
+@post(
+    "/transactions/batch", summary="Post up to 10,000 transactions", status_code=200, request_max_body_size=BODY_BYTES_MAX,
+    operation_class=bulk.operation(PostTransaction, _PAYMENT),
+)  # fmt: skip
 async def post_transactions(request: Asking, book: Book = None, key: IdempotencyKey = None) -> Results[Posted]:
     """Post transactions, each by itself, in order; the body is a JSON array or NDJSON."""
     return await _many(request, commands.POST, PostTransaction, book=book, key=key)
@@ -223,7 +221,11 @@ async def show_transaction(request: Asking, transaction: FromPath[str], book: Bo
 
 @post("/transactions/{transaction:str}/reverse", summary="Reverse a transaction")
 async def reverse_transaction(
-    request: Asking, transaction: FromPath[str], data: JSONBody[Reversal], book: Book = None, key: IdempotencyKey = None
+    request: Asking,
+    transaction: FromPath[str],
+    data: Annotated[Reversal, body({"reference": "entered twice"})],
+    book: Book = None,
+    key: IdempotencyKey = None,
 ) -> Posted:
     """Post what undoes a transaction, linked to it, as far as it is not reversed already."""
     async with here(request).reading(READ, book) as tx:
@@ -254,18 +256,21 @@ async def show_hold(request: Asking, hold: FromPath[str], book: Book = None) -> 
 
 @post("/holds/{hold:str}/capture", summary="Capture a hold")
 async def capture_hold(
-    request: Asking, hold: FromPath[str], data: JSONBody[Capture], book: Book = None, key: IdempotencyKey = None
+    request: Asking,
+    hold: FromPath[str],
+    data: Annotated[Capture, body({"amount": "60.00"})],
+    book: Book = None,
+    key: IdempotencyKey = None,
 ) -> Posted:
     """Post what a hold was made for, in full or in part, as often as something is left."""
-    leg = Leg(capture=ids.text("trf", readable("trf", hold)), amount=data.amount, final=data.final)
+    leg = Leg(capture=_hold(hold), amount=data.amount, final=data.final)
     return await _on_hold(request, hold, PostTransaction([leg], reference=data.reference), book=book, key=key)
 
 
 @post("/holds/{hold:str}/release", summary="Release a hold")
 async def release_hold(request: Asking, hold: FromPath[str], book: Book = None, key: IdempotencyKey = None) -> Posted:
     """Free what is left of a hold."""
-    leg = Leg(release=ids.text("trf", readable("trf", hold)))
-    return await _on_hold(request, hold, PostTransaction([leg]), book=book, key=key)
+    return await _on_hold(request, hold, PostTransaction([Leg(release=_hold(hold))]), book=book, key=key)
 
 
 # The book ------------------------------------------------------------------------------------------------------------
@@ -286,7 +291,12 @@ async def list_assets(request: Asking, book: Book = None) -> list[Asset]:
 
 
 @post("/assets", summary="Add an asset")
-async def add_asset(request: Asking, data: JSONBody[AddAsset], book: Book = None, key: IdempotencyKey = None) -> Asset:
+async def add_asset(
+    request: Asking,
+    data: Annotated[AddAsset, body({"code": "USDC", "exponent": 6})],
+    book: Book = None,
+    key: IdempotencyKey = None,
+) -> Asset:
     """Let the book keep accounts in something that is no currency of ISO 4217."""
     return await here(request).submit(commands.ADD_ASSET, data, book=book, key=key)
 
@@ -303,7 +313,9 @@ async def list_days(
 
 
 @post("/days", summary="Close a day")
-async def close_day(request: Asking, data: JSONBody[CloseDay], book: Book = None, key: IdempotencyKey = None) -> ClosedDay:
+async def close_day(
+    request: Asking, data: Annotated[CloseDay, body({"day": "2026-01-31"})], book: Book = None, key: IdempotencyKey = None
+) -> ClosedDay:
     """Close a day and every open one before it, for good; its totals follow a moment later."""
     return await here(request).submit(commands.CLOSE_DAY, data, book=book, key=key)
 
@@ -317,7 +329,7 @@ async def show_day(request: Asking, day: FromPath[date], book: Book = None) -> C
 
 @post("/import", summary="Bring accounts and opening balances", status_code=200, request_max_body_size=BODY_BYTES_MAX)
 async def import_openings(
-    request: Asking, data: JSONBody[ImportOpening], book: Book = None, key: IdempotencyKey = None
+    request: Asking, data: Annotated[ImportOpening, body(_IMPORT)], book: Book = None, key: IdempotencyKey = None
 ) -> Imported:
     """Bring accounts with what they hold, all or none; `dry_run` only says what would be."""
     return await here(request).submit(commands.IMPORT, data, book=book, key=key)
@@ -328,6 +340,13 @@ async def verify_ledger(request: Asking, book: Book = None) -> Verified:
     """Recompute every counter from the transfers and name the first account that differs."""
     async with here(request).reading("ledger:verify", book) as tx:
         return await verification.verify(tx)
+
+
+def _hold(text: str) -> str:
+    """Return the id of a hold that a path names; what cannot be read is not there."""
+    if readable("trf", text) == ids.NOBODY:
+        raise HoldNotFound(id=text)
+    return text
 
 
 async def _on_hold(request: Asking, hold: str, command: PostTransaction, *, book: str | None, key: str | None) -> Posted:

@@ -1,10 +1,20 @@
 """Bulk bodies: a JSON array or NDJSON, item by item. One that is malformed is refused by itself; its neighbours are not."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
+from litestar.openapi.spec import (
+    Example,
+    OpenAPIMediaType,
+    OpenAPIType,
+    Operation,
+    Reference,
+    RequestBody,
+    Schema,
+)
 
 from clearhouse.refusals import Kind, Malformed, Refusal
 from clearhouse.transport.http.problems import STATUS, Problem
@@ -35,6 +45,24 @@ class Results(msgspec.Struct, Generic[Answer], frozen=True):
     """One result for each item, in order."""
 
     results: list[Result[Answer]]
+
+
+def operation(kind: type[msgspec.Struct], example: dict[str, Any]) -> type[Operation]:
+    """Return how a route of bulk work is documented: an array of these, or one on each line."""
+    each = Reference(ref=f"#/components/schemas/{kind.__name__}")
+    content = {
+        "application/json": OpenAPIMediaType(
+            schema=Schema(type=OpenAPIType.ARRAY, items=each, max_items=ITEMS_MAX, examples=[[example]])
+        ),
+        NDJSON: OpenAPIMediaType(schema=each, examples={"a line": Example(value=example)}),
+    }
+
+    @dataclass
+    class Documented(Operation):
+        def __post_init__(self) -> None:
+            self.request_body = RequestBody(content=content, required=True)
+
+    return Documented
 
 
 @lru_cache(maxsize=64)

@@ -50,9 +50,9 @@ def _operation(verb: str, path: str, operation: dict[str, Any]) -> str:
         for each in operation.get("parameters", [])
     )
     examples = "".join(
-        f"<p>{escape(str(example.get('summary', name)))}</p><pre>{_pretty(example.get('value'))}</pre>"
-        for body in operation.get("requestBody", {}).get("content", {}).values()
-        for name, example in body.get("examples", {}).items()
+        f"<p>{escape(media_type)}</p><pre>{_pretty(example)}</pre>"
+        for media_type, body in operation.get("requestBody", {}).get("content", {}).items()
+        for example in _examples(body)
     )
     answers = ", ".join(f"<code>{status}</code>" for status in operation.get("responses", {}))
     return (
@@ -60,6 +60,10 @@ def _operation(verb: str, path: str, operation: dict[str, Any]) -> str:
         f"{escape(operation.get('summary', ''))}</summary><p>{escape(operation.get('description', ''))}</p>"
         f"<table>{rows}</table>{examples}<p>Answers: {answers}</p></details>"
     )
+
+
+def _examples(body: dict[str, Any]) -> list[Any]:
+    return [each["value"] for each in body.get("examples", {}).values()] + body.get("schema", {}).get("examples", [])
 
 
 def _schemas(document: dict[str, Any]) -> Iterator[str]:
