@@ -74,8 +74,6 @@ async def _every(seconds: float, do: Callable[[], Awaitable[int]]) -> None:
             await do()
         except Stale as fault:  # somebody came between: a posting, a closing, another worker
             _log.debug("met somebody, tried again soon", reason=str(fault))
-        except (Stale, Passing):
-            pass  # somebody came between: the next look is soon enough
         except DatabaseFault as fault:
             _log.warning("not done, tried again soon", reason=str(fault))
         await asyncio.sleep(seconds)
