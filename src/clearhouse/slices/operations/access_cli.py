@@ -5,13 +5,13 @@ from typing import Literal
 from cyclopts import App
 
 from clearhouse.kernel.access.roles import Role
-from clearhouse.slices.operations.asked import ASK, READING, Reading
+from clearhouse.slices.operations.asked import READING, Reading
 from clearhouse.slices.operations.ledger_cli import Most
 from clearhouse.transport.cli.client import segment, server
 from clearhouse.transport.cli.showing import say, show, show_all
 
 PRINCIPALS = "/api/v1/access/principals"
-app = App(name="access", group=ASK, help="Who may do what, and keys.")
+app = App(name="access", help="Who may do what, and keys.")
 
 
 @app.command

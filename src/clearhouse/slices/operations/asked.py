@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from cyclopts import Group, Parameter
-
-ASK = Group("Ask a server (CLEARHOUSE_URL, CLEARHOUSE_KEY)", sort_key=2)
+from cyclopts import Parameter
 
 
 @Parameter(name="*")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from clearhouse.slices.operations.asked import ASK, READING, Reading
+from clearhouse.slices.operations.asked import READING, Reading
 from clearhouse.slices.operations.ledger_cli import Most
 from clearhouse.transport.cli.client import Refused, server
 from clearhouse.transport.cli.showing import progress, say, show, show_all
@@ -14,7 +14,7 @@ from clearhouse.transport.cli.showing import progress, say, show, show_all
 KeptHead = Annotated[
     str | None, Parameter(help="A head that was kept elsewhere: was anything up to it rewritten or cut off?")
 ]
-app = App(name="audit", group=ASK, help="Read, export and verify the audit trail.")
+app = App(name="audit", help="Read, export and verify the audit trail.")
 
 
 @app.command

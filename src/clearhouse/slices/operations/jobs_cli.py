@@ -2,11 +2,11 @@
 
 from cyclopts import App
 
-from clearhouse.slices.operations.asked import ASK, READING, Reading
+from clearhouse.slices.operations.asked import READING, Reading
 from clearhouse.transport.cli.client import server
 from clearhouse.transport.cli.showing import show_all
 
-app = App(name="jobs", group=ASK, help="What happens by itself, and what of it waits.")
+app = App(name="jobs", help="What happens by itself, and what of it waits.")
 
 
 @app.command(name="list")

@@ -10,7 +10,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from clearhouse.refusals import Malformed
-from clearhouse.slices.operations.asked import ASK, ASKED, READING, Asked, Reading
+from clearhouse.slices.operations.asked import ASKED, READING, Asked, Reading
 from clearhouse.transport.cli.client import segment, server
 from clearhouse.transport.cli.showing import progress, say, show, show_all
 
@@ -21,7 +21,7 @@ AT_ONCE = 1_000
 ACCOUNT_COLUMNS = ("code", "asset", "balance", "available", "normal", "state", "floor", "ceiling", "id")
 HOLD_COLUMNS = ("id", "state", "amount", "remaining", "captured", "currency", "expires_at", "debit", "credit")
 
-app = App(name="ledger", group=ASK, help="Accounts, transactions, holds, balances, statements, days.")
+app = App(name="ledger", help="Accounts, transactions, holds, balances, statements, days.")
 Most = Annotated[int, Parameter(name="--limit", help="How many at most.")]
 OpeningFile = Annotated[
     Path, Parameter(help="CSV with the columns code, asset, balance, normal, floor, ceiling; or JSON, an array of such.")

@@ -1,0 +1,30 @@
+"""`clearhouse bench …`."""
+
+import uvloop
+from cyclopts import App
+
+from clearhouse.app.bench import ledger as bench_ledger
+from clearhouse.app.bench import printing
+from clearhouse.app.verbs import tell
+
+app = App(name="bench", help="Measure, as ratios to references in the same run.")
+
+
+@app.command
+def ledger(*, seconds: int = 90, json: bool = False, tigerbeetle: str | None = None, behind: int = 0) -> None:
+    """Measure posting and reading against pgbench, COPY and, if there is one, TigerBeetle.
+
+    Parameters
+    ----------
+    seconds
+        How long the whole run takes, about.
+    json
+        Print one JSON object instead of a table.
+    tigerbeetle
+        HOST:PORT of a TigerBeetle server, to send it the same batches.
+    behind
+        How many transfers to post before measuring; that takes time beyond the seconds.
+
+    """
+    found = uvloop.run(bench_ledger.run(seconds, tigerbeetle=tigerbeetle, behind=behind, tell=tell))
+    printing.show(found, as_json=json)
