@@ -103,7 +103,7 @@ def _login_password(dsn: str) -> str:
     return hmac.new(dsn.encode(), b"clearhouse_app", hashlib.sha256).hexdigest()
 
 
-def _steady() -> None:
+def steady() -> None:
     """Keep the collector from walking, again and again, through what lives as long as the process does."""
     gc.collect()
     gc.freeze()
@@ -123,7 +123,7 @@ async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True
             await asyncio.to_thread(_keep_key, config.data, made)
             tell(f"first admin key (shown once, kept in {config.data / KEY_FILE}): {made}")
         door = Door(database)
-        _steady()
+        steady()
         tasks: list[asyncio.Task[None]] = []
         if work:
             tasks.append(asyncio.create_task(worker.work(database, door.committed)))

@@ -180,6 +180,7 @@ async def run(seconds: float, *, tigerbeetle: str | None, behind: int, tell: Tel
         await references.prepare(dsn)
         url = await stack.enter_async_context(_api(dsn))
         contestants = _contestants(bench, dsn, url, key, tigerbeetle)
+        server.steady()  # as the server itself does
         if behind:
             contestants.append(await _filled(bench, behind, tell))
         await race(contestants, seconds=max(5.0, seconds - (perf_counter() - begun) - SETTLING_SECONDS / 4), tell=tell)
