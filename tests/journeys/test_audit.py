@@ -183,8 +183,8 @@ async def test_no_secret_is_ever_written_down(house: House) -> None:
     await house.seal()
     exported = (await house.admin.get(f"{AUDIT}/export")).text
     assert issued["id"] in exported
-    assert issued["secret"].rpartition("_")[2] not in exported
-    assert house.admin.headers["authorization"].rpartition("_")[2] not in exported
+    assert issued["secret"].split("_", 2)[2] not in exported
+    assert house.admin.headers["authorization"].split("_", 2)[2] not in exported
 
 
 async def test_a_repeated_request_leaves_no_second_posting(house: House, operator: httpx.AsyncClient) -> None:
