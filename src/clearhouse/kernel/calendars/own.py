@@ -71,7 +71,7 @@ class ManyClosed(Refusal):
     kind = Kind.REFUSED
 
 
-class Hours(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class Hours(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """From when to when business is done, in a time zone; the whole day unless said otherwise.
 
     If `closes` is not later than `opens`, it is on the next day; with `eve` the business day is the one that it closes on.
@@ -119,7 +119,7 @@ class ChangeCalendar(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unk
     reopen: Days = []
 
 
-class Definition(msgspec.Struct, frozen=True, omit_defaults=True):
+class Definition(msgspec.Struct, frozen=True):
     """What a calendar is. What is a rule's to say is not listed: its closed days, and a country's days of the week."""
 
     name: str

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router
-from litestar.params import FromPath, JSONBody, PathParameter, QueryParameter
+from litestar.openapi.spec import Example
+from litestar.params import Body, FromPath, JSONBody, PathParameter, QueryParameter
 
 from clearhouse import clock, windows
 from clearhouse.calendars import DAYS_ADDED_MAX, Convention, add_days, roll
@@ -66,6 +67,23 @@ class BusinessDay(msgspec.Struct, frozen=True):
     day: date
 
 
+_PAYOUTS = Example(
+    summary="Days on which both euros and dollars are paid, until a quarter to seven in New York",
+    value={
+        "name": "payouts",
+        "title": "Payouts",
+        "follows": ["TARGET2", "FEDWIRE"],
+        "hours": {"zone": "America/New_York", "opens": "21:00", "closes": "19:00", "eve": True, "cut_off": "18:45"},
+        "closed": ["2026-12-24"],
+        "early_closes": [{"day": "2026-12-31", "closes": "12:00"}],
+    },
+)
+_CHANGE = Example(
+    summary="A day off, and a short one",
+    value={"close": ["2027-05-14"], "close_early": [{"day": "2027-05-13", "closes": "12:00"}]},
+)
+
+
 @get("/", summary="List calendars")
 async def list_calendars(
     request: Asking, book: Book = None, cursor: Cursor = None, limit: Limit = 100,
@@ -79,8 +97,9 @@ async def list_calendars(
 
 @post("/", summary="Open a calendar")
 async def open_calendar(
-    request: Asking, data: JSONBody[OpenCalendar], book: Book = None, key: IdempotencyKey = None
-) -> Definition:
+    request: Asking, data: Annotated[JSONBody[OpenCalendar], Body(examples=[_PAYOUTS])], book: Book = None,
+    key: IdempotencyKey = None,
+) -> Definition:  # fmt: skip
     """Open a calendar of the book's own; opening the same again gives the one that is there."""
     return await here(request).submit(commands.OPEN_CALENDAR, data, book=book, key=key)
 
@@ -94,8 +113,9 @@ async def show_calendar(request: Asking, calendar: CalendarPath, book: Book = No
 
 @patch("/{calendar:str}", summary="Change a calendar")
 async def change_calendar(
-    request: Asking, calendar: CalendarPath, data: JSONBody[CalendarChange], book: Book = None, key: IdempotencyKey = None
-) -> Definition:
+    request: Asking, calendar: CalendarPath, data: Annotated[JSONBody[CalendarChange], Body(examples=[_CHANGE])],
+    book: Book = None, key: IdempotencyKey = None,
+) -> Definition:  # fmt: skip
     """Change a calendar of the book's own; it counts at once, and for days that are past, too."""
     change = ChangeCalendar(
         calendar, data.title, data.days, data.follows, data.hours, data.close, data.close_early, data.reopen
