@@ -91,7 +91,7 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
     paid = await post(tenant, movement("payer", "payee", "1.00"), reference="invoice 4711", metadata={"book": f"of {book}"})
     held = await post(tenant, movement("payer", f"only:{book}", "9.00", pending=True))
     ok(await tenant.post(f"{LEDGER}/days", json={"day": DAYS[book]}))
-    ok(await tenant.post(CALENDARS, json={"name": f"only-{book}", "title": f"of {book}"}))
+    ok(await tenant.post(CALENDARS, json={"name": f"only-{book}", "title": f"of {book}", "hours": {"closes": "18:00"}}))
     account = ok(await tenant.get(f"{LEDGER}/accounts/payer", params={"asset": "USD"}))["id"]
     line = ok(await tenant.get(f"{LEDGER}/accounts/{account}/statement"))["items"][0]["cursor"]
     things = {
