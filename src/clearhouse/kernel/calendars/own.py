@@ -13,6 +13,7 @@ import msgspec
 from clearhouse.asking import Asked
 from clearhouse.calendars import WEEKDAYS, Calendar, joint, next_open, previous_open
 from clearhouse.kernel.calendars.rules import SYSTEMS, Rule, RuleUnknown, rule, rules
+from clearhouse.kernel.calendars.weekdays import WEEK, Weekday
 from clearhouse.kernel.calendars.zones import ZoneName, zone
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.db.statements import Statements
@@ -21,9 +22,7 @@ from clearhouse.windows import Window, next_open_instant
 
 _sql = Statements.of("clearhouse.kernel.calendars", "calendars.sql")
 DAYS_MAX = 5_000
-Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 Sort = Literal["own", "system", "country"]
-_WEEK: tuple[Weekday, ...] = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 # A `$` alone would let a line break through at the end.
 CalendarName = Annotated[
     str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$(?!\n)", examples=["payouts"])
@@ -99,7 +98,7 @@ class OpenCalendar(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
 
     name: CalendarName
     title: Title = ""
-    days: Weekdays = msgspec.field(default_factory=lambda: list(_WEEK[:5]))
+    days: Weekdays = msgspec.field(default_factory=lambda: list(WEEK[:5]))
     follows: Follows = []
     hours: Hours = Hours()
     closed: Days = []
@@ -186,7 +185,7 @@ async def find_window(tx: Tx, name: str) -> Window:
 def window_of(calendar: Definition) -> Window:
     """Return what an own calendar says, with the rules that it follows, to compute with."""
     hours, marks = calendar.hours, calendar.marks
-    weekend = frozenset(number for number, name in enumerate(_WEEK) if name not in calendar.days)
+    weekend = frozenset(number for number, name in enumerate(WEEK) if name not in calendar.days)
     own = Calendar(weekend, frozenset(calendar.closed))
     return Window(
         joint([own, *(rule(name).window.calendar for name in calendar.follows)]), zone(hours.zone),
@@ -273,7 +272,7 @@ def _same(wanted: Definition, there: Definition) -> Definition | Refusal:
 def _columns(calendar: Definition) -> dict[str, Any]:
     window = window_of(calendar)
     return {
-        "title": calendar.title, "days": [_WEEK.index(each) for each in calendar.days], "follows": calendar.follows,
+        "title": calendar.title, "days": [WEEK.index(each) for each in calendar.days], "follows": calendar.follows,
         "zone": calendar.hours.zone, "opens": window.opens, "closes": window.closes, "eve": window.eve,
         "cut_off": window.cut_off,
     }  # fmt: skip
@@ -283,7 +282,7 @@ def _definition(**row: Any) -> Definition:
     early = [EarlyClose(day, f"{closes:%H:%M}") for day, closes in zip(row["early"], row["closings"], strict=True)]
     cut_off = None if row["cut_off"] is None else f"{row['cut_off']:%H:%M}"
     hours = Hours(row["zone"], f"{row['opens']:%H:%M}", f"{row['closes']:%H:%M}", row["eve"], cut_off)
-    days: list[Weekday] = [each for number, each in enumerate(_WEEK) if number in row["days"]]
+    days: list[Weekday] = [each for number, each in enumerate(WEEK) if number in row["days"]]
     return Definition(row["name"], "own", row["title"], hours, days, row["follows"], row["closed"], early, row["opened_at"])
 
 
@@ -292,7 +291,7 @@ def _of_rule(found: Rule) -> Definition:
     hours = Hours(str(window.zone), f"{window.opens:%H:%M}", f"{window.closes:%H:%M}", window.eve)
     sort = _sort(found.name)
     open_on = frozenset(range(WEEKDAYS)) - window.calendar.weekend if sort == "system" else ()
-    days: list[Weekday] = [each for number, each in enumerate(_WEEK) if number in open_on]
+    days: list[Weekday] = [each for number, each in enumerate(WEEK) if number in open_on]
     return Definition(found.name, sort, found.title, hours, days)
 
 
@@ -308,4 +307,4 @@ def _sort(name: str) -> Sort:
 
 
 def _weekdays(days: Sequence[Weekday]) -> list[Weekday]:
-    return [each for each in _WEEK if each in days]
+    return [each for each in WEEK if each in days]

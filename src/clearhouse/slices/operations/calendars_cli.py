@@ -1,19 +1,19 @@
 """`clearhouse calendars …`: what calendars are, own ones opened and changed, and what day it is for business."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from clearhouse.calendars import Convention
-from clearhouse.kernel.calendars.own import Sort, Weekday
+from clearhouse.kernel.calendars.weekdays import Weekday
 from clearhouse.refusals import Malformed
-from clearhouse.slices.operations.asked import ASK, ASKED, READING, Asked, Reading
+from clearhouse.slices.operations.asked import ASKED, READING, Asked, Reading
 from clearhouse.slices.operations.ledger_cli import Most
 from clearhouse.transport.cli.client import segment, server
 from clearhouse.transport.cli.showing import show, show_all
 
 CALENDARS = "/api/v1/calendars"
-app = App(name="calendars", group=ASK, help="Business days, hours and cut-offs.")
+app = App(name="calendars", help="Business days, hours and cut-offs.")
 Open = Annotated[
     list[Weekday] | None, Parameter(name="--days", help="A day of the week that is open; once for each.", negative="")
 ]
@@ -28,7 +28,9 @@ At = Annotated[str | None, Parameter(name="--at", help="An instant such as 2026-
 
 
 @app.command(name="list")
-def list_calendars(*, sort: Sort | None = None, limit: Most = 1_000, how: Reading = READING) -> None:
+def list_calendars(
+    *, sort: Literal["own", "system", "country"] | None = None, limit: Most = 1_000, how: Reading = READING
+) -> None:
     """List the calendars of systems, of countries, and your own."""
     found = server().items(CALENDARS, most=limit, sort=sort, book=how.book)
     show_all(found, ("name", "title", "sort"), json=how.json)
