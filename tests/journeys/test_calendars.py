@@ -122,6 +122,16 @@ async def test_opening_the_same_again_gives_the_one_that_is_there_and_another_is
     assert other.json()["detail"] == "Calendar payouts exists with other closed."
 
 
+async def test_a_key_has_one_answer_and_another_body_under_it_is_refused(operator: httpx.AsyncClient) -> None:
+    once = {"Idempotency-Key": "the-same-key"}
+    made = ok(await operator.post(CALENDARS, json=PAYOUTS, headers=once))
+    ok(await operator.patch(f"{CALENDARS}/payouts", json={"title": "Other"}))
+    assert ok(await operator.post(CALENDARS, json=PAYOUTS, headers=once)) == made
+    for other in (PAYOUTS | {"name": "other"}, PAYOUTS | {"title": "Other"}):
+        assert refused(await operator.post(CALENDARS, json=other, headers=once), 422) == "key_reused"
+    assert [each["name"] for each in ok(await operator.get(CALENDARS, params={"sort": "own"}))["items"]] == ["payouts"]
+
+
 async def test_changes_that_come_at_once_are_all_kept(operator: httpx.AsyncClient) -> None:
     ok(await operator.post(CALENDARS, json={"name": "shared"}))
     closing = [f"2027-03-{day:02}" for day in range(1, 29)]

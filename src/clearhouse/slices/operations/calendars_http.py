@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router
-from litestar.openapi.spec import Example
-from litestar.params import Body, FromPath, JSONBody, PathParameter, QueryParameter
+from litestar.params import FromPath, PathParameter, QueryParameter
 
 from clearhouse import clock, windows
 from clearhouse.calendars import DAYS_ADDED_MAX, Convention, add_days, roll
@@ -15,7 +14,7 @@ from clearhouse.kernel.calendars import own
 from clearhouse.kernel.calendars.own import ChangeCalendar, Definition, Listed, OpenCalendar, Sort
 from clearhouse.slices.operations import commands
 from clearhouse.transport.http.paging import Cursor, Limit, Page, page
-from clearhouse.transport.http.routes import get, patch, post
+from clearhouse.transport.http.routes import body, get, patch, post
 from clearhouse.transport.http.visits import Book, IdempotencyKey, here
 from clearhouse.windows import Session, Window
 
@@ -67,21 +66,16 @@ class BusinessDay(msgspec.Struct, frozen=True):
     day: date
 
 
-_PAYOUTS = Example(
-    summary="Days on which both euros and dollars are paid, until a quarter to seven in New York",
-    value={
-        "name": "payouts",
-        "title": "Payouts",
-        "follows": ["TARGET2", "FEDWIRE"],
-        "hours": {"zone": "America/New_York", "opens": "21:00", "closes": "19:00", "eve": True, "cut_off": "18:45"},
-        "closed": ["2026-12-24"],
-        "early_closes": [{"day": "2026-12-31", "closes": "12:00"}],
-    },
-)
-_CHANGE = Example(
-    summary="A day off, and a short one",
-    value={"close": ["2027-05-14"], "close_early": [{"day": "2027-05-13", "closes": "12:00"}]},
-)
+# Days on which both euros and dollars are paid, until a quarter to seven in New York.
+_PAYOUTS = {
+    "name": "payouts",
+    "title": "Payouts",
+    "follows": ["TARGET2", "FEDWIRE"],
+    "hours": {"zone": "America/New_York", "opens": "21:00", "closes": "19:00", "eve": True, "cut_off": "18:45"},
+    "closed": ["2026-12-24"],
+    "early_closes": [{"day": "2026-12-31", "closes": "12:00"}],
+}
+_CHANGE = {"close": ["2027-05-14"], "close_early": [{"day": "2027-05-13", "closes": "12:00"}]}
 
 
 @get("/", summary="List calendars")
@@ -97,7 +91,7 @@ async def list_calendars(
 
 @post("/", summary="Open a calendar")
 async def open_calendar(
-    request: Asking, data: Annotated[JSONBody[OpenCalendar], Body(examples=[_PAYOUTS])], book: Book = None,
+    request: Asking, data: Annotated[OpenCalendar, body(_PAYOUTS)], book: Book = None,
     key: IdempotencyKey = None,
 ) -> Definition:  # fmt: skip
     """Open a calendar of the book's own; opening the same again gives the one that is there."""
@@ -113,7 +107,7 @@ async def show_calendar(request: Asking, calendar: CalendarPath, book: Book = No
 
 @patch("/{calendar:str}", summary="Change a calendar")
 async def change_calendar(
-    request: Asking, calendar: CalendarPath, data: Annotated[JSONBody[CalendarChange], Body(examples=[_CHANGE])],
+    request: Asking, calendar: CalendarPath, data: Annotated[CalendarChange, body(_CHANGE)],
     book: Book = None, key: IdempotencyKey = None,
 ) -> Definition:  # fmt: skip
     """Change a calendar of the book's own; it counts at once, and for days that are past, too."""
