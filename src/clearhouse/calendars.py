@@ -3,7 +3,7 @@
 Promise: every answer is found within a bounded search, and a calendar that is never open is refused rather than searched.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import Enum
@@ -41,14 +41,17 @@ class Convention(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """Which weekdays (Monday is 0) and which dates are closed."""
+    """Which weekdays (Monday is 0) and which dates are closed; `yearly` are rules that give the closed dates of any year."""
 
     weekend: frozenset[int] = frozenset()
     holidays: frozenset[date] = frozenset()
+    yearly: tuple[Callable[[int], frozenset[date]], ...] = ()
 
     def is_open(self, day: date) -> bool:
         """Tell whether business is done on a day."""
-        return day.weekday() not in self.weekend and day not in self.holidays
+        if day.weekday() in self.weekend or day in self.holidays:
+            return False
+        return not any(day in closed(day.year) for closed in self.yearly)
 
 
 EVERY_DAY = Calendar()
@@ -58,7 +61,8 @@ def joint(calendars: Iterable[Calendar]) -> Calendar:
     """Return the calendar that is open when all of these are."""
     several = list(calendars)
     weekend = frozenset[int]().union(*(each.weekend for each in several))
-    return Calendar(weekend, frozenset[date]().union(*(each.holidays for each in several)))
+    holidays = frozenset[date]().union(*(each.holidays for each in several))
+    return Calendar(weekend, holidays, tuple(rule for each in several for rule in each.yearly))
 
 
 def next_open(calendar: Calendar, day: date) -> date:

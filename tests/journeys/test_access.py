@@ -53,6 +53,15 @@ WHO: Mapping[Asked, str] = {
     ("get", "/ledger/days/{day}"): "viewer operator approver auditor",
     ("post", "/ledger/import"): "operator",
     ("post", "/ledger/verify"): "auditor",
+    ("get", "/calendars"): "viewer operator approver auditor",
+    ("post", "/calendars"): "operator",
+    ("get", "/calendars/{calendar}"): "viewer operator approver auditor",
+    ("patch", "/calendars/{calendar}"): "operator",
+    ("get", "/calendars/{calendar}/days/{day}"): "viewer operator approver auditor",
+    ("get", "/calendars/{calendar}/next-open"): "viewer operator approver auditor",
+    ("get", "/calendars/{calendar}/business-date"): "viewer operator approver auditor",
+    ("get", "/calendars/{calendar}/add"): "viewer operator approver auditor",
+    ("get", "/calendars/{calendar}/roll"): "viewer operator approver auditor",
     ("get", "/audit/lines"): "auditor admin",
     ("get", "/audit/head"): "auditor admin",
     ("get", "/audit/export"): "auditor admin",
@@ -85,12 +94,18 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/ledger/assets"): {"code": "POINT", "exponent": 0},
     ("post", "/ledger/days"): {"day": "2020-01-02"},
     ("post", "/ledger/import"): {"against": "opening", "lines": [{"code": "brought", "asset": "USD"}]},
+    ("post", "/calendars"): {"name": "another"},
+    ("patch", "/calendars/{calendar}"): {"close": ["2026-12-24"]},
     ("post", "/access/books"): {"name": "another"},
     ("post", "/access/principals"): {"name": "Mira Novak"},
     ("put", "/access/principals/{principal}/roles"): {"roles": ["viewer"]},
     ("post", "/access/principals/{principal}/keys"): {},
 }
-PARAMETERS: Mapping[Asked, dict[str, str]] = {("get", "/ledger/transactions"): {"reference": "invoice 4711"}}
+PARAMETERS: Mapping[Asked, dict[str, str]] = {
+    ("get", "/ledger/transactions"): {"reference": "invoice 4711"},
+    ("get", "/calendars/{calendar}/add"): {"day": "2026-11-21", "count": "1"},
+    ("get", "/calendars/{calendar}/roll"): {"day": "2026-11-21"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +140,12 @@ async def filled(house: House) -> dict[str, str]:
     paid = ok(await operator.post(TRANSACTIONS, json=PAYMENT))
     held = ok(await operator.post(TRANSACTIONS, json=transaction(movement("payer", "payee", "9.00", pending=True))))
     ok(await operator.post("/api/v1/ledger/days", json={"day": "2020-01-01"}))
+    ok(await operator.post("/api/v1/calendars", json={"name": "payouts"}))
     account = ok(await operator.get("/api/v1/ledger/accounts/payer", params={"asset": "USD"}))
     somebody = await add(house, name="somebody")
     return {
         "{account}": account["id"], "{transaction}": paid["id"], "{hold}": held["transfers"][0], "{day}": "2020-01-01",
-        "{principal}": somebody.id, "{key_id}": somebody.key,
+        "{principal}": somebody.id, "{key_id}": somebody.key, "{calendar}": "payouts",
     }  # fmt: skip
 
 

@@ -211,3 +211,36 @@ def test_without_a_key_there_is_a_sentence(
     with pytest.raises(SystemExit, match="2"):
         cli.main(["access", "whoami"])
     assert "CLEARHOUSE_KEY" in capsys.readouterr().err
+
+
+def test_somebody_asks_what_day_it_is_for_a_payment_system(clearhouse: Clearhouse) -> None:
+    moment = "2026-12-24T17:00:00Z"
+    assert clearhouse("calendars", "business-date", "TARGET2", "--at", moment, "--json").json == {"day": "2026-12-28"}
+    assert clearhouse("calendars", "add", "TARGET2", "2026-12-23", "2", "--json").json == {"day": "2026-12-28"}
+    assert clearhouse("calendars", "add", "TARGET2", "2026-12-28", "-2", "--json").json == {"day": "2026-12-23"}
+    assert (
+        clearhouse("calendars", "roll", "NYSE", "2026-07-03", "--convention", "preceding", "--json").json["day"]
+        == "2026-07-02"
+    )
+    assert clearhouse("calendars", "day", "FEDWIRE", "2026-07-03", "--json").json["open"]
+    assert clearhouse("calendars", "next-open", "CHAPS", "--at", moment, "--json").json["day"] == "2026-12-24"
+    assert "Fedwire" in clearhouse("calendars", "list", "--sort", "system").out
+
+
+def test_an_own_calendar_is_opened_shown_and_changed(clearhouse: Clearhouse) -> None:
+    hours = ("--zone", "Europe/Berlin", "--opens", "08:00", "--closes", "17:00", "--cut-off", "16:00")
+    days = ("--days", "monday", "--days", "friday", "--follows", "TARGET2", "--close", "2027-05-14")
+    opened = clearhouse("calendars", "open", "bills", *days, *hours, "--close-early", "2027-05-17=12:00", "--json").json
+    assert opened == clearhouse("calendars", "show", "bills", "--json").json
+    assert (opened["days"], opened["closed"], opened["hours"]["cut_off"]) == (["monday", "friday"], ["2027-05-14"], "16:00")
+    changed = clearhouse("calendars", "change", "bills", "--reopen", "2027-05-14", "--title", "Bills", "--json").json
+    assert (changed["closed"], changed["title"], changed["hours"]) == ([], "Bills", opened["hours"])
+    assert "bills" in clearhouse("calendars", "list", "--sort", "own").out
+
+
+def test_a_calendar_that_is_never_open_is_refused_in_a_sentence(clearhouse: Clearhouse) -> None:
+    said = clearhouse("calendars", "open", "never", "--days", "saturday", "--follows", "FEDWIRE")
+    assert (said.status, said.out) == (2, "")
+    assert "no open day within a year" in said.err
+    wrong = clearhouse("calendars", "change", "bills", "--close-early", "2027-05-17")
+    assert (wrong.status, "[malformed]" in wrong.err) == (2, True)

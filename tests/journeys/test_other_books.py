@@ -12,6 +12,7 @@ from house import House, client, movement, ok, post, refused, transaction
 
 LEDGER = "/api/v1/ledger"
 PRINCIPALS = "/api/v1/access/principals"
+CALENDARS = "/api/v1/calendars"
 VERBS = ("get", "post", "put", "patch", "delete")
 ROLES = ("viewer", "operator", "approver", "auditor", "admin")
 DAYS = {"main": "2020-01-01", "second": "2020-01-02"}
@@ -31,6 +32,8 @@ BODIES: Mapping[Route, Any] = {
     ("post", f"{LEDGER}/assets"): {"code": "POINT", "exponent": 0},
     ("post", f"{LEDGER}/days"): {"day": "2020-02-01"},
     ("post", f"{LEDGER}/import"): {"lines": [{"code": "brought", "asset": "USD", "balance": "1.00"}]},
+    ("post", CALENDARS): {"name": "another"},
+    ("patch", CALENDARS + "/{calendar}"): {"close": ["2026-12-24"]},
     ("post", "/api/v1/access/books"): {"name": "third"},
     ("post", PRINCIPALS): {"name": "Mira Novak"},
     ("put", PRINCIPALS + "/{principal}/roles"): {"roles": []},
@@ -46,9 +49,17 @@ CURSORS: Mapping[Route, str] = {
     ("get", f"{LEDGER}/holds"): "hold",
     ("get", PRINCIPALS): "principal",
     ("get", f"{LEDGER}/days"): "",
+    ("get", CALENDARS): "",
     ("get", "/api/v1/audit/lines"): "",
 }
-WANTED: Mapping[Route, dict[str, str]] = {("get", f"{LEDGER}/transactions"): {"reference": "invoice 4711"}}
+WANTED: Mapping[Route, dict[str, str]] = {
+    ("get", f"{LEDGER}/transactions"): {"reference": "invoice 4711"},
+    ("get", CALENDARS): {"sort": "own"},
+    ("get", CALENDARS + "/{calendar}/next-open"): {"at": "2026-11-21T12:00:00Z"},
+    ("get", CALENDARS + "/{calendar}/business-date"): {"at": "2026-11-21T12:00:00Z"},
+    ("get", CALENDARS + "/{calendar}/add"): {"day": "2026-11-21", "count": "1"},
+    ("get", CALENDARS + "/{calendar}/roll"): {"day": "2026-11-21"},
+}
 
 # Transfers that reach for what another book has.
 REACHING = [
@@ -80,11 +91,13 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
     paid = await post(tenant, movement("payer", "payee", "1.00"), reference="invoice 4711", metadata={"book": f"of {book}"})
     held = await post(tenant, movement("payer", f"only:{book}", "9.00", pending=True))
     ok(await tenant.post(f"{LEDGER}/days", json={"day": DAYS[book]}))
+    ok(await tenant.post(CALENDARS, json={"name": f"only-{book}", "title": f"of {book}", "hours": {"closes": "18:00"}}))
     account = ok(await tenant.get(f"{LEDGER}/accounts/payer", params={"asset": "USD"}))["id"]
     line = ok(await tenant.get(f"{LEDGER}/accounts/{account}/statement"))["items"][0]["cursor"]
     things = {
         "account": account, "transaction": paid["id"], "hold": held["transfers"][0], "day": DAYS[book], "line": line,
         "principal": added["id"], "key_id": issued["id"], "transfer": paid["transfers"][0],
+        "calendar": f"only-{book}",
     }  # fmt: skip
     return Tenant(book, tenant, issued["secret"], things)
 

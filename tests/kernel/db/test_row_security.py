@@ -61,6 +61,7 @@ async def fill(house: House, book: str) -> None:
     path = f"{LEDGER}/transactions/{paid['id']}/reverse"
     ok(await operator.post(path, json={}, headers={"Idempotency-Key": "k"}))
     ok(await operator.post(f"{LEDGER}/days", json={"day": str(today - timedelta(days=8))}))
+    ok(await operator.post("/api/v1/calendars", json={"name": "payouts", "closed": ["2026-12-24"]}))
 
 
 # What the catalog says -----------------------------------------------------------------------------------------------
@@ -211,6 +212,9 @@ CRIMES = [
     "DELETE FROM ledger_seal",
     "UPDATE ledger_seal SET day = day - 1",
     "UPDATE ledger_seal_total SET debits = 0",
+    "DELETE FROM calendar",
+    "UPDATE calendar SET opened_at = opened_at - interval '1 day'",
+    "UPDATE calendar_day SET day = day + 1",
     "DELETE FROM principal",
     "DELETE FROM access_key",
     "UPDATE access_key SET digest = sha256('mine')",

@@ -6,11 +6,12 @@ from typing import Literal
 Role = Literal["viewer", "operator", "approver", "auditor", "admin"]
 Scope = str
 
-_READING = frozenset({"ledger:read"})
+_READING = frozenset({"ledger:read", "calendars:read"})
 
 SCOPES: dict[Role, frozenset[Scope]] = {
     "viewer": _READING,
-    "operator": _READING | {"ledger:post", "ledger:accounts", "ledger:close", "ledger:import", "jobs:read"},
+    "operator": _READING
+    | {"ledger:post", "ledger:accounts", "ledger:close", "ledger:import", "calendars:write", "jobs:read"},
     "approver": _READING,
     "auditor": _READING | {"ledger:verify", "audit:read", "access:read", "metrics:read", "jobs:read"},
     "admin": frozenset({"access:read", "access:write", "audit:read", "metrics:read"}),

@@ -12,6 +12,8 @@ from clearhouse.kernel.access import books, keys, principals
 from clearhouse.kernel.access.books import Book, OpenBook
 from clearhouse.kernel.access.keys import IssuedKey, IssueKey, Key, RevokeKey
 from clearhouse.kernel.access.principals import AddPrincipal, ChangeRoles, DisablePrincipal, Principal
+from clearhouse.kernel.calendars import own
+from clearhouse.kernel.calendars.own import ChangeCalendar, Definition, OpenCalendar
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.ledger import accounts, days, opening, posting
@@ -69,6 +71,14 @@ def _closed(_: Asked[CloseDay], answer: ClosedDay) -> Line:
     return Line("ledger.day_closed", str(answer.day), answer)
 
 
+def _calendar_opened(asked: Asked[OpenCalendar], answer: Definition) -> Line:
+    return Line("calendars.opened", answer.name, asked.command)
+
+
+def _calendar_changed(asked: Asked[ChangeCalendar], answer: Definition) -> Line:
+    return Line("calendars.changed", answer.name, asked.command)
+
+
 def _book(_: Asked[OpenBook], answer: Book) -> Line:
     return Line("access.book_opened", answer.name, answer)
 
@@ -99,6 +109,10 @@ CHANGE_ACCOUNT = Kind("ledger.change_account", "ledger:accounts", accounts.chang
 ADD_ASSET = Kind("ledger.add_asset", "ledger:accounts", accounts.add_assets, Asset, _asset)
 CLOSE_DAY = Kind("ledger.close_day", "ledger:close", days.close_days, ClosedDay, _closed, natural=False)
 IMPORT = Kind("ledger.import", "ledger:import", opening.import_openings, Imported, _imported, natural=False)
+OPEN_CALENDAR = Kind("calendars.open", "calendars:write", own.open_calendars, Definition, _calendar_opened)
+CHANGE_CALENDAR = Kind(
+    "calendars.change", "calendars:write", own.change_calendars, Definition, _calendar_changed, natural=False
+)
 OPEN_BOOK = Kind("access.open_book", "access:write", books.open_books, Book, _book)
 ADD_PRINCIPAL = Kind("access.add_principal", "access:write", principals.add_principals, Principal, _added)
 CHANGE_ROLES = Kind("access.change_roles", "access:write", principals.change_roles, Principal, _roles, natural=False)
@@ -109,6 +123,6 @@ ISSUE_KEY = Kind("access.issue_key", "access:write", keys.issue_keys, IssuedKey,
 REVOKE_KEY = Kind("access.revoke_key", "access:write", keys.revoke_keys, Key, _revoked)
 
 ALL: tuple[Kind[Any, Any], ...] = (
-    POST, OPEN_ACCOUNT, CHANGE_ACCOUNT, ADD_ASSET, CLOSE_DAY, IMPORT, OPEN_BOOK, ADD_PRINCIPAL, CHANGE_ROLES, DISABLE,
-    ISSUE_KEY, REVOKE_KEY,
+    POST, OPEN_ACCOUNT, CHANGE_ACCOUNT, ADD_ASSET, CLOSE_DAY, IMPORT, OPEN_CALENDAR, CHANGE_CALENDAR, OPEN_BOOK,
+    ADD_PRINCIPAL, CHANGE_ROLES, DISABLE, ISSUE_KEY, REVOKE_KEY,
 )  # fmt: skip
