@@ -16,14 +16,14 @@ from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.db import backup as backups
 from clearhouse.kernel.db.embedded import EmbeddedServer
 from clearhouse.refusals import Refusal
-from clearhouse.slices.operations import access_cli, audit_cli, jobs_cli, ledger_cli
+from clearhouse.slices.operations import access_cli, approvals_cli, audit_cli, jobs_cli, ledger_cli
 from clearhouse.transport.cli.client import Refused
 
 REFUSED = 2
 RUN = Group("Run", sort_key=0)
 DATA = Group("Data", sort_key=1)
 app = App(name="clearhouse", help="Clearhouse: a settlement platform that you run yourself.")
-for verbs in (ledger_cli.app, audit_cli.app, access_cli.app, jobs_cli.app):
+for verbs in (ledger_cli.app, audit_cli.app, access_cli.app, jobs_cli.app, approvals_cli.app):
     app.command(verbs)
 
 
