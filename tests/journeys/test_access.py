@@ -70,6 +70,14 @@ WHO: Mapping[Asked, str] = {
     ("post", "/access/principals/{principal}/keys"): "admin",
     ("post", "/access/keys/{key_id}/revoke"): "admin",
     ("get", "/jobs"): "operator auditor",
+    ("get", "/approvals/policies"): "viewer operator approver auditor admin",
+    ("get", "/approvals/policies/{policy}"): "viewer operator approver auditor admin",
+    ("post", "/approvals/policies"): "admin",
+    ("get", "/approvals/inbox"): "viewer operator approver auditor admin",
+    ("get", "/approvals/{approval}"): "viewer operator approver auditor admin",
+    ("post", "/approvals/{approval}/approve"): "approver",
+    ("post", "/approvals/{approval}/reject"): "approver",
+    ("post", "/approvals/{approval}/withdraw"): "operator",
     ("get", "/health"): "viewer operator approver auditor admin",
     ("get", "/metrics"): "auditor admin",
 }
@@ -89,6 +97,10 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/access/principals"): {"name": "Mira Novak"},
     ("put", "/access/principals/{principal}/roles"): {"roles": ["viewer"]},
     ("post", "/access/principals/{principal}/keys"): {},
+    ("post", "/approvals/policies"): {"kind": PAPER, "levels": [{"role": "approver"}]},
+    ("post", "/approvals/{approval}/approve"): {"level": 1},
+    ("post", "/approvals/{approval}/reject"): {"remark": "too much"},
+    ("post", "/approvals/{approval}/withdraw"): {},
 }
 PARAMETERS: Mapping[Asked, dict[str, str]] = {("get", "/ledger/transactions"): {"reference": "invoice 4711"}}
 

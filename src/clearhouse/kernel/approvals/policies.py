@@ -88,7 +88,7 @@ Levels = Annotated[list[Level], msgspec.Meta(min_length=1, max_length=LEVELS_MAX
 Hours = Annotated[int, msgspec.Meta(ge=1, le=HOURS_MAX)]
 
 
-class SetPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SetPolicy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """Set the rules for a kind of subject; whoever created, edited or submitted one is always left out."""
 
     kind: SubjectKind

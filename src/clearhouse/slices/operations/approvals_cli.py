@@ -80,8 +80,9 @@ def policy(kind: str, *, how: Reading = READING) -> None:
 @app.command
 def set_policy(kind: str, *roles: Role, levels: LevelsFile = None, hours: int | None = None, how: Asked = ASKED) -> None:
     """Set who approves a KIND of subject: one person of each of ROLES in turn, or what a file of levels says."""
-    body = {"levels": [{"role": role} for role in roles] if levels is None else _levels(levels), "hours": hours}
-    show(server().send("PUT", f"{POLICIES}/{segment(kind)}", body, key=how.key, book=how.book), json=how.json)
+    asked = [{"role": role} for role in roles] if levels is None else _levels(levels)
+    body = {"kind": kind, "levels": asked, "hours": hours}
+    show(server().post(POLICIES, body, key=how.key, book=how.book), json=how.json)
 
 
 def _levels(file: Path) -> object:

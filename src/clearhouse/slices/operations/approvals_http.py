@@ -10,29 +10,16 @@ from clearhouse import clock
 from clearhouse.kernel.approvals import inbox, policies
 from clearhouse.kernel.approvals.approval import Approval
 from clearhouse.kernel.approvals.decisions import Approve, LevelNumber, Reason, Reject, Remark, Withdraw
-from clearhouse.kernel.approvals.policies import HOURS, Hours, Levels, Policy, SetPolicy
+from clearhouse.kernel.approvals.policies import Policy, SetPolicy
 from clearhouse.slices.operations import commands
 from clearhouse.transport.http.paging import Cursor, Limit, Page, page
-from clearhouse.transport.http.routes import get, post, put
+from clearhouse.transport.http.routes import get, post
 from clearhouse.transport.http.visits import Book, IdempotencyKey, here
 
 READ = "approvals:read"
 Asking = Request[Any, Any, Any]
-PolicyPath = Annotated[
-    str,
-    PathParameter(
-        description="The kind of subject that the rules are for, such as batch.release.", max_length=63,
-        pattern=r"^[a-z][a-z0-9_]*([.][a-z0-9_]+)*$",
-    ),
-]  # fmt: skip
+PolicyPath = Annotated[str, PathParameter(description="The kind of subject that the rules are for.", max_length=64)]
 ApprovalPath = Annotated[str, PathParameter(description="An approval's id.", max_length=64)]
-
-
-class Rules(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """The levels in order, and after how many hours a request ends by itself."""
-
-    levels: Levels
-    hours: Hours = HOURS
 
 
 class Agreement(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -72,12 +59,10 @@ async def show_policy(request: Asking, policy: PolicyPath, book: Book = None) ->
         return await policies.find(tx, policy)
 
 
-@put("/policies/{policy:str}", summary="Set who approves a kind of subject")
-async def set_policy(
-    request: Asking, policy: PolicyPath, data: JSONBody[Rules], book: Book = None, key: IdempotencyKey = None
-) -> Policy:
+@post("/policies", summary="Set who approves a kind of subject")
+async def set_policy(request: Asking, data: JSONBody[SetPolicy], book: Book = None, key: IdempotencyKey = None) -> Policy:
     """Set the rules for a kind of subject; requests that are under way keep theirs."""
-    return await here(request).submit(commands.SET_POLICY, SetPolicy(policy, data.levels, data.hours), book=book, key=key)
+    return await here(request).submit(commands.SET_POLICY, data, book=book, key=key)
 
 
 @get("/inbox", summary="What waits for me")
