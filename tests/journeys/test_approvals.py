@@ -413,6 +413,18 @@ async def test_what_another_book_asks_is_not_there(desk: Desk, house: House) -> 
     assert ok(await stranger.get(f"{APPROVALS}/policies"))["items"] == []
 
 
+async def test_a_bad_address_is_refused_by_its_code(desk: Desk) -> None:
+    bad = {
+        "%00": (404, "approval_not_found"),
+        "policies/%00": (404, "policy_not_found"),
+        "policies?cursor=%00": (404, "policy_not_found"),
+        "inbox?cursor=%00": (404, "approval_not_found"),
+        "inbox?limit=0": (400, "malformed"),
+    }
+    for path, (status, code) in bad.items():
+        assert refused(await desk["anna"].client.get(f"{APPROVALS}/{path}"), status) == code
+
+
 async def test_an_id_that_nothing_has_is_not_found(desk: Desk) -> None:
     for name in ("apr_01KAHG7R9Q7XKJ8W3M5N2P4T6V", "nothing"):
         assert await desk.approve("anna", name) == "approval_not_found"

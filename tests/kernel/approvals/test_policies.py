@@ -27,7 +27,7 @@ BAD: dict[str, tuple[list[dict[str, Any]], str, str]] = {
     "the same person twice": ([{"people": ["anna", "anna"], "count": 2}], "nobody_can_approve", "only 1"),
     "somebody who is not there": ([{"people": ["prn_nobody"]}], "nobody_can_approve", "only 0"),
     "an amount for every level": ([APPROVER | {"at_least": [USD]}], "released_by_nobody", "one level must always"),
-    "nothing as an amount": ([APPROVER, APPROVER | {"at_least": [USD | {"amount": "0.00"}]}], "impossible_threshold", "zero"),
+    "nothing as an amount": ([APPROVER, APPROVER | {"at_least": [USD | {"amount": "0"}]}], "impossible_threshold", "zero"),
     "less than nothing": ([APPROVER, APPROVER | {"at_least": [USD | {"amount": "-1"}]}], "impossible_threshold", "zero"),
     "two amounts of an asset": ([APPROVER, APPROVER | {"at_least": [USD, USD]}], "impossible_threshold", "another"),
     "an asset that is not there": (

@@ -4,6 +4,7 @@ Promise: rules that nobody could satisfy are refused with a sentence when they a
 it was made under.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,11 +30,10 @@ LEVELS_MAX = 10
 HOURS = 7 * 24
 HOURS_MAX = 366 * 24
 sql = Statements.of("clearhouse.kernel.approvals", "approvals.sql")
+KIND = r"[a-z][a-z0-9_]*([.][a-z0-9_]+)*"
 SubjectKind = Annotated[
     str,
-    msgspec.Meta(
-        min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*([.][a-z0-9_]+)*$(?!\n)", examples=["batch.release"]
-    ),
+    msgspec.Meta(min_length=1, max_length=63, pattern=f"^{KIND}$(?!\n)", examples=["batch.release"]),
 ]
 
 
@@ -243,7 +243,7 @@ async def _whole(tx: Tx, found: Sequence[Rules]) -> list[Rules]:
 
 async def find(tx: Tx, kind: str) -> Policy:
     """Return the rules that hold now for a kind of subject."""
-    found = await current(tx, [kind])
+    found = await current(tx, [kind]) if re.fullmatch(KIND, kind) else {}
     if kind not in found:
         raise PolicyNotFound(kind=kind)
     return found[kind].policy
