@@ -61,12 +61,12 @@ async def test_who_may_say_what_is_as_the_table_has_it(house: House) -> None:
     for name, roles, *_ in rows:
         await desk.hire(name, *roles.split(","), kind="service" if name == "robot" else "person")
     await desk.rule({"role": "auditor"}, APPROVER)
-    hands = {"creator": desk["author"].id, "editors": (desk["editor"].id,)}
+    author, editors = desk["author"].id, (desk["editor"].id,)
     told: list[list[str]] = []
     for name, roles, *_ in rows:
         row = [name, roles]
         for word in head[2:]:
-            asked = await desk.write("sender", f"{word} by {name}", **hands)
+            asked = await desk.write("sender", f"{word} by {name}", creator=author, editors=editors)
             body = {"level": 1} if word == "approve" else {"remark": "so it is"}
             row.append(await desk.say(name, word, asked.id, **body))
         told.append(row)

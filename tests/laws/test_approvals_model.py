@@ -30,7 +30,7 @@ from papers import PAPER, RELEASE, STRIKE, WRITE, Release, Strike, Write
 from trying import tried
 
 MAIN, HOURS, SMALL, LARGE = 1, 10, "99.99", "100.00"
-PEOPLE = ("ann", "ben", "cid", "dot", "eve", "fay")
+PEOPLE: tuple[str, ...] = ("ann", "ben", "cid", "dot", "eve", "fay")
 AUDITORS = ("dot", "eve")
 LEVELS = ((2, PEOPLE), (1, AUDITORS))
 SCOPES = frozenset({"test:paper", "approvals:decide", "approvals:withdraw", "approvals:policies", "access:write"})

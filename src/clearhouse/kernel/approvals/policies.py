@@ -33,7 +33,7 @@ sql = Statements.of("clearhouse.kernel.approvals", "approvals.sql")
 KIND = r"[a-z][a-z0-9_]*([.][a-z0-9_]+)*"
 SubjectKind = Annotated[
     str,
-    msgspec.Meta(min_length=1, max_length=63, pattern=f"^{KIND}$(?!\n)", examples=["batch.release"]),
+    msgspec.Meta(min_length=1, max_length=63, pattern=rf"^{KIND}$(?!\n)", examples=["batch.release"]),
 ]
 
 
