@@ -17,6 +17,7 @@ from psycopg import sql
 from clearhouse import clock, ids
 from clearhouse.kernel.access.authentication import TRACES_MAX, Gate, Unauthenticated
 from house import SECRET, House, client, movement, ok, refused, transaction
+from papers import PAPER, Desk
 
 PRINCIPALS = "/api/v1/access/principals"
 BOOKS = "/api/v1/access/books"
@@ -79,6 +80,14 @@ WHO: Mapping[Asked, str] = {
     ("post", "/access/principals/{principal}/keys"): "admin",
     ("post", "/access/keys/{key_id}/revoke"): "admin",
     ("get", "/jobs"): "operator auditor",
+    ("get", "/approvals/policies"): "viewer operator approver auditor admin",
+    ("get", "/approvals/policies/{policy}"): "viewer operator approver auditor admin",
+    ("post", "/approvals/policies"): "admin",
+    ("get", "/approvals/inbox"): "viewer operator approver auditor admin",
+    ("get", "/approvals/{approval}"): "viewer operator approver auditor admin",
+    ("post", "/approvals/{approval}/approve"): "approver",
+    ("post", "/approvals/{approval}/reject"): "approver",
+    ("post", "/approvals/{approval}/withdraw"): "operator",
     ("get", "/health"): "viewer operator approver auditor admin",
     ("get", "/metrics"): "auditor admin",
 }
@@ -100,6 +109,10 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/access/principals"): {"name": "Mira Novak"},
     ("put", "/access/principals/{principal}/roles"): {"roles": ["viewer"]},
     ("post", "/access/principals/{principal}/keys"): {},
+    ("post", "/approvals/policies"): {"kind": PAPER, "levels": [{"role": "approver"}]},
+    ("post", "/approvals/{approval}/approve"): {"level": 1},
+    ("post", "/approvals/{approval}/reject"): {"remark": "too much"},
+    ("post", "/approvals/{approval}/withdraw"): {},
 }
 PARAMETERS: Mapping[Asked, dict[str, str]] = {
     ("get", "/ledger/transactions"): {"reference": "invoice 4711"},
@@ -133,7 +146,7 @@ async def routes(house: House) -> list[Asked]:
     return sorted(found, key=lambda each: ("disable" in each[1], each))
 
 
-async def filled(house: House) -> dict[str, str]:
+async def filled(house: House, creator: str | None = None) -> dict[str, str]:
     """Put one of everything into the book and return what stands for each parameter of a path."""
     operator = await house.caller("operator", name="who was there before")
     await house.open_accounts(operator, "payer", "payee")
@@ -143,9 +156,15 @@ async def filled(house: House) -> dict[str, str]:
     ok(await operator.post("/api/v1/calendars", json={"name": "payouts"}))
     account = ok(await operator.get("/api/v1/ledger/accounts/payer", params={"asset": "USD"}))
     somebody = await add(house, name="somebody")
+    desk = Desk(house)
+    for name in ("who sends", "who approves", "who approves too"):
+        await desk.hire(name, "operator" if name == "who sends" else "approver")
+    await desk.rule({"role": "approver"}, {"role": "approver"})
+    asked = await desk.write("who sends", "1", creator=None if creator is None else ids.parse("prn", creator))
     return {
         "{account}": account["id"], "{transaction}": paid["id"], "{hold}": held["transfers"][0], "{day}": "2020-01-01",
         "{principal}": somebody.id, "{key_id}": somebody.key, "{calendar}": "payouts",
+        "{approval}": asked.id, "{policy}": PAPER,
     }  # fmt: skip
 
 
@@ -193,8 +212,8 @@ async def test_the_table_of_who_may_what_names_every_route_and_no_other(house: H
 
 @pytest.mark.parametrize("role", ROLES)
 async def test_a_role_may_do_what_the_table_says_and_nothing_else(house: House, role: str) -> None:
-    things = await filled(house)
-    caller = await house.caller(role)
+    caller = await house.caller(role, kind="person")
+    things = await filled(house, ok(await caller.get(WHOAMI))["id"] if role == "operator" else None)
     answers = {each: await tried(caller, each, things) for each in await routes(house)}
     wrong = {
         route: (answer.status_code, answer.text[:100])
@@ -460,7 +479,8 @@ async def test_whoever_opens_a_book_is_its_first_administrator(house: House) -> 
     assert ok(await house.admin.post(BOOKS, json={"name": "second", "title": "Another"})) == opened
     assert [each["name"] for each in ok(await house.admin.get(BOOKS))] == ["main", "second"]
     scopes = ok(await house.admin.get(WHOAMI))["scopes"]
-    assert scopes["second"] == scopes["main"] == ["access:read", "access:write", "audit:read", "metrics:read"]
+    own = ["access:read", "access:write", "approvals:policies", "approvals:read", "audit:read", "metrics:read"]
+    assert scopes["second"] == scopes["main"] == own
 
 
 async def test_only_an_administrator_of_the_main_book_opens_books(house: House) -> None:

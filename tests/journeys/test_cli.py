@@ -192,7 +192,43 @@ def test_whoever_may_not_is_told_what_is_missing(clearhouse: Clearhouse) -> None
 
 
 def test_jobs_say_what_waits(clearhouse: Clearhouse) -> None:
-    assert {job["name"] for job in clearhouse("jobs", "list", "--json").json} == {"number", "expire", "total"}
+    assert {job["name"] for job in clearhouse("jobs", "list", "--json").json} == {
+        "number",
+        "expire",
+        "expire approvals",
+        "total",
+    }
+
+
+def test_an_administrator_says_who_approves_and_nothing_waits_yet(clearhouse: Clearhouse, tmp_path: Path) -> None:
+    for name in ("Anna", "Bert"):
+        assert clearhouse("access", "add", name, "approver", by="admin").status == 0
+    written = clearhouse("approvals", "set-policy", "batch.release", "approver", "approver", "--json", by="admin").json
+    assert (written["version"], len(written["levels"])) == (1, 2)
+    (tmp_path / "levels").write_text('[{"role": "approver", "count": 2}]')
+    words = ("approvals", "set-policy", "batch.release", "--levels", str(tmp_path / "levels"), "--hours", "5", "--json")
+    assert clearhouse(*words, by="admin").json["hours"] == 5
+    assert "approver" in clearhouse("approvals", "policy", "batch.release").out
+    assert clearhouse("approvals", "policy", "batch.release", "--json").json["version"] == 2
+    assert "batch.release" in clearhouse("approvals", "policies").out
+    assert clearhouse("approvals", "inbox", "--json").json == []
+    assert "id" in clearhouse("approvals", "inbox").out
+
+
+def test_rules_from_a_file_that_is_none_are_refused(clearhouse: Clearhouse, tmp_path: Path) -> None:
+    (tmp_path / "broken").write_text("[")
+    for name in ("broken", "nowhere"):
+        said = clearhouse("approvals", "set-policy", "batch.release", "--levels", str(tmp_path / name), by="admin")
+        assert (said.status, "[malformed]" in said.err, name in said.err) == (2, True, True)
+
+
+def test_a_word_on_an_approval_that_is_not_there_is_refused(clearhouse: Clearhouse) -> None:
+    for words in (("show", "apr_x"), ("withdraw", "apr_x")):
+        said = clearhouse("approvals", *words)
+        assert (said.status, "approval_not_found" in said.err) == (2, True)
+    for words in (("approve", "apr_x", "--level", "1"), ("reject", "apr_x", "too much")):
+        said = clearhouse("approvals", *words)
+        assert (said.status, "approvals:decide" in said.err) == (2, True)
 
 
 def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

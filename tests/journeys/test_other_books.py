@@ -8,7 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
+from clearhouse import ids
+from clearhouse.kernel.access.callers import Caller
+from clearhouse.refusals import Refusal
 from house import House, client, movement, ok, post, refused, transaction
+from papers import APPROVALS, POLICIES, WRITE, Write
 
 LEDGER = "/api/v1/ledger"
 PRINCIPALS = "/api/v1/access/principals"
@@ -38,6 +42,10 @@ BODIES: Mapping[Route, Any] = {
     ("post", PRINCIPALS): {"name": "Mira Novak"},
     ("put", PRINCIPALS + "/{principal}/roles"): {"roles": []},
     ("post", PRINCIPALS + "/{principal}/keys"): {},
+    ("post", POLICIES): {"kind": "third", "levels": [{"role": "approver"}]},
+    ("post", APPROVALS + "/{approval}/approve"): {"level": 1},
+    ("post", APPROVALS + "/{approval}/reject"): {"remark": "no"},
+    ("post", APPROVALS + "/{approval}/withdraw"): {},
 }
 # The batches say their bodies in words only.
 SILENT = {("post", f"{LEDGER}/accounts/batch"), ("post", f"{LEDGER}/transactions/batch")}
@@ -48,6 +56,8 @@ CURSORS: Mapping[Route, str] = {
     ("get", f"{LEDGER}/transactions"): "transaction",
     ("get", f"{LEDGER}/holds"): "hold",
     ("get", PRINCIPALS): "principal",
+    ("get", POLICIES): "policy",
+    ("get", f"{APPROVALS}/inbox"): "approval",
     ("get", f"{LEDGER}/days"): "",
     ("get", CALENDARS): "",
     ("get", "/api/v1/audit/lines"): "",
@@ -94,12 +104,30 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
     ok(await tenant.post(CALENDARS, json={"name": f"only-{book}", "title": f"of {book}", "hours": {"closes": "18:00"}}))
     account = ok(await tenant.get(f"{LEDGER}/accounts/payer", params={"asset": "USD"}))["id"]
     line = ok(await tenant.get(f"{LEDGER}/accounts/{account}/statement"))["items"][0]["cursor"]
+    approver = {"name": f"who approves of {book}", "roles": ["approver"]}
+    for person in (approver, {**approver, "name": f"who asks of {book}", "roles": ["operator"]}):
+        asker = ok(await admin.post(PRINCIPALS, params={"book": book}, json=person))["id"]
+    rules = {"kind": f"paper.{book}", "levels": [{"role": "approver"}]}
+    ok(await admin.post(POLICIES, params={"book": book}, json=rules))
+    approval = await ask(house, asker, book)
     things = {
         "account": account, "transaction": paid["id"], "hold": held["transfers"][0], "day": DAYS[book], "line": line,
         "principal": added["id"], "key_id": issued["id"], "transfer": paid["transfers"][0],
         "calendar": f"only-{book}",
+        "approval": approval, "policy": f"paper.{book}",
     }  # fmt: skip
     return Tenant(book, tenant, issued["secret"], things)
+
+
+async def ask(house: House, asker: str, book: str) -> str:
+    """Ask for an approval in a book."""
+    async with house.database.writing() as tx:
+        number = int(str((await tx.tuples("SELECT id FROM book WHERE name = %s", [book]))[0][0]))
+    caller = Caller(ids.parse("prn", asker), "who asks", books={book: number}, scopes={number: frozenset({WRITE.scope})})
+    paper = Write(f"paper of {book}", "text", kind=f"paper.{book}")
+    answer = (await house.door.submit(WRITE, [paper], caller=caller, book=number))[0]
+    assert not isinstance(answer, Refusal), answer
+    return answer.id
 
 
 @pytest.fixture

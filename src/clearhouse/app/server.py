@@ -25,12 +25,19 @@ from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.embedded import EmbeddedServer
 from clearhouse.kernel.db.home import write_private
 from clearhouse.refusals import Kind, Refusal
-from clearhouse.slices.operations import access_http, audit_http, calendars_http, jobs_http, ledger_http
+from clearhouse.slices.operations import access_http, approvals_http, audit_http, calendars_http, jobs_http, ledger_http
 from clearhouse.transport.cli.client import KEY_FILE, URL_FILE
 from clearhouse.transport.http.application import application
 
 SECRET_FILE = "jwt.secret"  # noqa: S105 - the name of a file
-ROUTERS = (ledger_http.router, audit_http.router, access_http.router, calendars_http.router, jobs_http.router)
+ROUTERS = (
+    ledger_http.router,
+    audit_http.router,
+    access_http.router,
+    calendars_http.router,
+    jobs_http.router,
+    approvals_http.router,
+)
 EXPRESS = (ledger_http.EXPRESS,)
 BACKLOG = 2_048
 GRACE_SECONDS = 10

@@ -1,4 +1,4 @@
-"""The worker: what happens by itself. Rows are numbered and chained, holds expire, closings get their sums, old keys go.
+"""The worker: what happens by itself. Rows are numbered and chained, what is due expires, closings get sums, old keys go.
 
 Any number of processes may run it: each piece of work is claimed in the database, so one does it and the others pass by.
 """
@@ -11,6 +11,7 @@ import structlog
 
 from clearhouse import clock, ids
 from clearhouse.kernel.access import books
+from clearhouse.kernel.approvals import requests
 from clearhouse.kernel.commands import keys
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.faults import DatabaseFault, Stale
@@ -30,6 +31,7 @@ async def work(database: Database, committed: asyncio.Event) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(Sequencer(database, committed).run())
         tasks.create_task(_every(EXPIRY_SECONDS, lambda: expire_holds(database)))
+        tasks.create_task(_every(EXPIRY_SECONDS, lambda: expire_approvals(database)))
         tasks.create_task(_every(TOTALS_SECONDS, lambda: total_days(database)))
         tasks.create_task(_every(KEYS_SECONDS, lambda: forget_keys(database)))
 
@@ -44,6 +46,20 @@ async def expire_holds(database: Database) -> int:
             if expired:
                 lines = [Line("ledger.hold_expired", ids.text("trf", each)) for each in expired]
                 writing.write(tx, lines, book=book, kind="ledger.expire", by=writing.SYSTEM, at=at)
+            count += len(expired)
+    return count
+
+
+async def expire_approvals(database: Database) -> int:
+    """End the requests of every book that nobody decided on in time, and say so in the journal."""
+    count = 0
+    for book in await _books(database):
+        async with database.writing(book=book) as tx:
+            at = clock.now()
+            expired = await requests.expire(tx, at)
+            if expired:
+                lines = [Line("approvals.expired", each.id, each.subject) for each in expired]
+                writing.write(tx, lines, book=book, kind="approvals.expire", by=writing.SYSTEM, at=at)
             count += len(expired)
     return count
 

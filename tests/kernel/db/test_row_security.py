@@ -13,6 +13,7 @@ from clearhouse.app.worker import total_days
 from clearhouse.kernel.db.database import READER, WRITER, Database
 from clearhouse.kernel.db.faults import Poison
 from house import House, movement, ok, post
+from papers import PAPER, POLICIES, WRITE, Desk, Write
 
 REFUSED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.RaiseException)
 LEDGER = "/api/v1/ledger"
@@ -62,6 +63,17 @@ async def fill(house: House, book: str) -> None:
     ok(await operator.post(path, json={}, headers={"Idempotency-Key": "k"}))
     ok(await operator.post(f"{LEDGER}/days", json={"day": str(today - timedelta(days=8))}))
     ok(await operator.post("/api/v1/calendars", json={"name": "payouts", "closed": ["2026-12-24"]}))
+    await approve(Desk(house), book)
+
+
+async def approve(desk: Desk, book: str) -> None:
+    """Leave a request for approval, its rules, and a word on it."""
+    sender, anna, _ = [await desk.hire(f"{name} of {book}", "approver", book=book) for name in ("sender", "anna", "bert")]
+    levels = [{"role": "approver"}, {"role": "approver", "at_least": [{"amount": "1", "currency": "USD"}]}]
+    ok(await desk.house.admin.post(POLICIES, params={"book": book}, json={"kind": PAPER, "levels": levels}))
+    number = {"main": 1, "other": 2}[book]
+    asked = (await desk.submit(sender.name, WRITE, Write("1", "text"), book=number))[0]
+    assert await desk.approve(anna.name, asked.id) == "pending"
 
 
 # What the catalog says -----------------------------------------------------------------------------------------------
@@ -218,6 +230,15 @@ CRIMES = [
     "DELETE FROM principal",
     "DELETE FROM access_key",
     "UPDATE access_key SET digest = sha256('mine')",
+    "UPDATE approval_request SET content = sha256('another')",
+    "UPDATE approval_request SET levels = '{1}'",
+    "DELETE FROM approval_request",
+    "DELETE FROM approval_maker",
+    "UPDATE approval_maker SET part = 'editor'",
+    "UPDATE approval_step SET remark = 'another'",
+    "DELETE FROM approval_step",
+    "UPDATE approval_level SET count = 1",
+    "DELETE FROM approval_threshold",
 ]
 
 

@@ -6,15 +6,32 @@ from typing import Literal
 Role = Literal["viewer", "operator", "approver", "auditor", "admin"]
 Scope = str
 
-_READING = frozenset({"ledger:read", "calendars:read"})
+_READING = frozenset({"ledger:read", "calendars:read", "approvals:read"})
 
 SCOPES: dict[Role, frozenset[Scope]] = {
     "viewer": _READING,
     "operator": _READING
-    | {"ledger:post", "ledger:accounts", "ledger:close", "ledger:import", "calendars:write", "jobs:read"},
-    "approver": _READING,
+    | {
+        "ledger:post",
+        "ledger:accounts",
+        "ledger:close",
+        "ledger:import",
+        "calendars:write",
+        "jobs:read",
+        "approvals:withdraw",
+    },
+    "approver": _READING | {"approvals:decide"},
     "auditor": _READING | {"ledger:verify", "audit:read", "access:read", "metrics:read", "jobs:read"},
-    "admin": frozenset({"access:read", "access:write", "audit:read", "metrics:read"}),
+    "admin": frozenset(
+        {
+            "access:read",
+            "access:write",
+            "audit:read",
+            "metrics:read",
+            "approvals:read",
+            "approvals:policies",
+        }
+    ),
 }
 
 

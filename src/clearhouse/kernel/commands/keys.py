@@ -83,9 +83,14 @@ async def stored(tx: Tx, kind: Kind[Any, Any], keys: Sequence[Key]) -> dict[tupl
     return {(row.principal, row.key): row for row in rows}
 
 
+def is_kept(answer: object) -> bool:
+    """Tell whether an answer is kept: refusals that say nothing about the state of things are not."""
+    return not isinstance(answer, Refusal) or answer.kind in _STORED
+
+
 def store(tx: Tx, kind: Kind[Any, Answer], answered: Sequence[tuple[Key, Answer | Refusal]]) -> None:
-    """Keep answers under their keys, with the commit; refusals that say nothing about the state of things are not kept."""
-    kept = [(key, answer) for key, answer in answered if not isinstance(answer, Refusal) or answer.kind in _STORED]
+    """Keep answers under their keys, with the commit."""
+    kept = [(key, answer) for key, answer in answered if is_kept(answer)]
     if kept:
         tx.later(
             _sql["store_keys"], book=tx.book, kind=kind.name,

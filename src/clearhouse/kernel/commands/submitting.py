@@ -233,6 +233,10 @@ class Door:
             answers = await line.kind.run(tx, asked, at) if asked else []
             done = _dealt(todo, answers)
             fresh = [(unit.key, its[0]) for unit, its in zip(todo, done, strict=True) if unit.key is not None]
+            if not careful and not all(keys.is_kept(answer) for _, answer in fresh):
+                # Nothing is written under such a key, so nothing would tell that it holds an answer already: look first.
+                message = "a key of a refusal may hold the answer to the first request"
+                raise Stale(message)
             keys.store(tx, line.kind, fresh)
             self._journal(tx, line.kind, asked, answers, at=at)
         by_unit = {id(unit): its for unit, its in zip(todo, done, strict=True)}

@@ -12,6 +12,10 @@ from clearhouse.kernel.access import books, keys, principals
 from clearhouse.kernel.access.books import Book, OpenBook
 from clearhouse.kernel.access.keys import IssuedKey, IssueKey, Key, RevokeKey
 from clearhouse.kernel.access.principals import AddPrincipal, ChangeRoles, DisablePrincipal, Principal
+from clearhouse.kernel.approvals import decisions, policies
+from clearhouse.kernel.approvals.approval import Approval, State, Subject
+from clearhouse.kernel.approvals.decisions import Approve, Reject, Withdraw
+from clearhouse.kernel.approvals.policies import Policy, SetPolicy
 from clearhouse.kernel.calendars import own
 from clearhouse.kernel.calendars.own import ChangeCalendar, Definition, OpenCalendar
 from clearhouse.kernel.commands.kinds import Kind
@@ -37,6 +41,16 @@ class ImportedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     imported: Imported
     against: str
     reference: str | None = None
+
+
+class DecidedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a reader of the journal is told of a word on an approval."""
+
+    subject: Subject
+    content: str
+    state: State
+    level: int
+    remark: str = ""
 
 
 def _chosen(command: PostTransaction) -> UUID | None:
@@ -103,6 +117,17 @@ def _revoked(_: Asked[RevokeKey], answer: Key) -> Line:
     return Line("access.key_revoked", answer.id, answer)
 
 
+def _policy(_: Asked[SetPolicy], answer: Policy) -> Line:
+    return Line("approvals.policy_set", answer.kind, answer)
+
+
+def _decided(asked: Asked[Approve] | Asked[Reject] | Asked[Withdraw], answer: Approval) -> Line:
+    said = answer.steps[-1]
+    event = "approvals.agreed" if answer.state is State.PENDING else f"approvals.{answer.state.value}"
+    told = DecidedEvent(answer.subject, answer.content, answer.state, said.level, asked.command.remark)
+    return Line(event, answer.id, told)
+
+
 POST = Kind("ledger.post", "ledger:post", posting.post, Posted, _posted, identify=_chosen)
 OPEN_ACCOUNT = Kind("ledger.open_account", "ledger:accounts", accounts.open_accounts, Account, _opened)
 CHANGE_ACCOUNT = Kind("ledger.change_account", "ledger:accounts", accounts.change_accounts, Account, _changed, natural=False)
@@ -121,8 +146,12 @@ DISABLE = Kind(
 )
 ISSUE_KEY = Kind("access.issue_key", "access:write", keys.issue_keys, IssuedKey, _issued, kept=False)
 REVOKE_KEY = Kind("access.revoke_key", "access:write", keys.revoke_keys, Key, _revoked)
+SET_POLICY = Kind("approvals.set_policy", "approvals:policies", policies.set_policies, Policy, _policy, natural=False)
+APPROVE = Kind("approvals.approve", "approvals:decide", decisions.approve, Approval, _decided, natural=False)
+REJECT = Kind("approvals.reject", "approvals:decide", decisions.reject, Approval, _decided, natural=False)
+WITHDRAW = Kind("approvals.withdraw", "approvals:withdraw", decisions.withdraw, Approval, _decided, natural=False)
 
 ALL: tuple[Kind[Any, Any], ...] = (
     POST, OPEN_ACCOUNT, CHANGE_ACCOUNT, ADD_ASSET, CLOSE_DAY, IMPORT, OPEN_CALENDAR, CHANGE_CALENDAR, OPEN_BOOK,
-    ADD_PRINCIPAL, CHANGE_ROLES, DISABLE, ISSUE_KEY, REVOKE_KEY,
+    ADD_PRINCIPAL, CHANGE_ROLES, DISABLE, ISSUE_KEY, REVOKE_KEY, SET_POLICY, APPROVE, REJECT, WITHDRAW,
 )  # fmt: skip

@@ -5,4 +5,7 @@ UNION ALL
 SELECT 'expire', count(*), min(expires_at) FROM ledger_hold
 WHERE book = %(book)s AND state = 'pending' AND pinned_at IS NULL AND expires_at <= clock_timestamp()
 UNION ALL
+SELECT 'expire approvals', count(*), min(expires_at) FROM approval_request
+WHERE book = %(book)s AND state = 'pending' AND expires_at <= clock_timestamp()
+UNION ALL
 SELECT 'total', count(*), min(sealed_at) FROM ledger_seal WHERE book = %(book)s AND totalled_at IS NULL

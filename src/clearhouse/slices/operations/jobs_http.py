@@ -14,6 +14,7 @@ _sql = Statements.of("clearhouse.slices.operations", "jobs.sql")
 _ABOUT = {
     "number": "committed rows of the audit trail get their number and their link in the chain",
     "expire": "holds whose time has come are freed",
+    "expire approvals": "requests that nobody decided on in time are ended",
     "total": "closed days get their sums per asset",
 }
 

@@ -1,0 +1,179 @@
+-- name: policies_page
+-- The rules that hold now, by kind of subject.
+SELECT p.kind, p.version, p.hours, p.set_at, p.set_by
+FROM approval_policy AS p
+WHERE p.book = %(book)s AND p.kind > %(after)s
+    AND NOT EXISTS (
+        SELECT FROM approval_policy AS n WHERE n.book = p.book AND n.kind = p.kind AND n.version > p.version
+    )
+ORDER BY p.kind
+LIMIT %(most)s
+
+-- name: policies
+-- The rules that hold now for some kinds of subject.
+SELECT DISTINCT ON (p.kind) p.kind, p.version, p.hours, p.set_at, p.set_by
+FROM approval_policy AS p
+WHERE p.book = %(book)s AND p.kind = ANY(%(kinds)s::text[])
+ORDER BY p.kind, p.version DESC
+
+-- name: levels
+-- The levels of some rules, in order, with the amounts from which each is asked.
+SELECT l.kind, l.version, l.level, l.role, l.people, l.count,
+    ARRAY(
+        SELECT t.asset FROM approval_threshold AS t
+        WHERE t.book = l.book AND t.kind = l.kind AND t.version = l.version AND t.level = l.level ORDER BY t.asset
+    ) AS assets,
+    ARRAY(
+        SELECT t.exponent FROM approval_threshold AS t
+        WHERE t.book = l.book AND t.kind = l.kind AND t.version = l.version AND t.level = l.level ORDER BY t.asset
+    ) AS exponents,
+    ARRAY(
+        SELECT t.amount FROM approval_threshold AS t
+        WHERE t.book = l.book AND t.kind = l.kind AND t.version = l.version AND t.level = l.level ORDER BY t.asset
+    ) AS amounts
+FROM unnest(%(kinds)s::text[], %(versions)s::int[]) AS u (kind, version)
+JOIN approval_level AS l ON l.book = %(book)s AND l.kind = u.kind AND l.version = u.version
+ORDER BY l.kind, l.version, l.level
+
+-- name: add_policy
+-- A new version of rules.
+INSERT INTO approval_policy (book, kind, version, hours, set_at, set_by)
+VALUES (%(book)s, %(kind)s, %(version)s, %(hours)s, %(at)s, %(by)s)
+
+-- name: add_levels
+-- The levels of new rules; `people` is an array of arrays as text, since those do not unnest by one.
+INSERT INTO approval_level (book, kind, version, level, role, people, count)
+SELECT %(book)s, %(kind)s, %(version)s, u.level, u.role, u.people::uuid[], u.count
+FROM unnest(%(levels)s::int[], %(roles)s::text[], %(people)s::text[], %(counts)s::int[]) AS u (level, role, people, count)
+
+-- name: add_thresholds
+-- The amounts from which levels of new rules are asked.
+INSERT INTO approval_threshold (book, kind, version, level, asset, exponent, amount)
+SELECT %(book)s, %(kind)s, %(version)s, u.level, u.asset, u.exponent, u.amount
+FROM unnest(%(levels)s::int[], %(assets)s::text[], %(exponents)s::int[], %(amounts)s::numeric[])
+    AS u (level, asset, exponent, amount)
+
+-- name: candidates
+-- The people of a book who may decide at all and are not shut out, with every role they have there.
+SELECT p.id, p.kind,
+    ARRAY(SELECT g.role FROM access_grant AS g WHERE g.book = %(book)s AND g.principal = p.id ORDER BY g.role) AS roles
+FROM principal AS p
+WHERE p.kind = 'person' AND p.disabled_at IS NULL
+    AND p.id IN (SELECT g.principal FROM access_grant AS g WHERE g.book = %(book)s AND g.role = ANY(%(deciding)s::text[]))
+ORDER BY p.id
+
+-- name: standing
+-- Some principals, if they are not shut out, with the roles that they have in a book at this moment.
+SELECT p.id, p.kind,
+    ARRAY(SELECT g.role FROM access_grant AS g WHERE g.book = %(book)s AND g.principal = p.id ORDER BY g.role) AS roles
+FROM principal AS p
+WHERE p.id = ANY(%(ids)s::uuid[]) AND p.disabled_at IS NULL
+
+-- name: makers
+-- Who had a hand in some subjects.
+SELECT DISTINCT m.kind, m.subject, m.principal
+FROM unnest(%(kinds)s::text[], %(subjects)s::text[]) AS u (kind, subject)
+JOIN approval_maker AS m ON m.book = %(book)s AND m.kind = u.kind AND m.subject = u.subject
+
+-- name: add_makers
+-- Remembers who had a hand in subjects; the system is nobody.
+INSERT INTO approval_maker (book, kind, subject, principal, part)
+SELECT %(book)s, u.kind, u.subject, u.principal, u.part
+FROM unnest(%(kinds)s::text[], %(subjects)s::text[], %(principals)s::uuid[], %(parts)s::text[])
+    AS u (kind, subject, principal, part)
+ORDER BY u.kind, u.subject, u.principal, u.part
+ON CONFLICT DO NOTHING
+
+-- name: lock_live
+-- What is pending or approved of some subjects, locked in id order.
+SELECT r.id, r.kind, r.version, r.subject, r.content, r.title, r.amounts, r.levels, r.requested_at, r.requested_by, r.replaces,
+    r.state, r.level, r.given, r.expires_at, r.ended_at
+FROM unnest(%(kinds)s::text[], %(subjects)s::text[]) AS u (kind, subject)
+JOIN approval_request AS r
+    ON r.book = %(book)s AND r.kind = u.kind AND r.subject = u.subject AND r.state IN ('pending', 'approved')
+ORDER BY r.id FOR NO KEY UPDATE OF r
+
+-- name: lock_requests
+-- Some requests, locked in id order.
+SELECT r.id, r.kind, r.version, r.subject, r.content, r.title, r.amounts, r.levels, r.requested_at, r.requested_by, r.replaces,
+    r.state, r.level, r.given, r.expires_at, r.ended_at
+FROM approval_request AS r
+WHERE r.book = %(book)s AND r.id = ANY(%(ids)s::uuid[])
+ORDER BY r.id FOR NO KEY UPDATE OF r
+
+-- name: request
+-- A request.
+SELECT r.id, r.kind, r.version, r.subject, r.content, r.title, r.amounts, r.levels, r.requested_at, r.requested_by, r.replaces,
+    r.state, r.level, r.given, r.expires_at, r.ended_at
+FROM approval_request AS r
+WHERE r.book = %(book)s AND r.id = %(id)s
+
+-- name: inbox
+-- What waits for one person: its level asks for them, they had no hand in it, and they have not approved it yet.
+SELECT r.id, r.kind, r.version, r.subject, r.content, r.title, r.amounts, r.levels, r.requested_at, r.requested_by, r.replaces,
+    r.state, r.level, r.given, r.expires_at, r.ended_at
+FROM approval_request AS r
+JOIN approval_level AS l ON l.book = r.book AND l.kind = r.kind AND l.version = r.version AND l.level = r.level
+WHERE r.book = %(book)s AND r.state = 'pending' AND r.expires_at > %(at)s
+    AND (r.requested_at, r.id) > (%(after)s, %(id)s)
+    AND (l.role = ANY(%(roles)s::text[]) OR %(me)s = ANY(l.people))
+    AND NOT EXISTS (
+        SELECT FROM approval_maker AS m
+        WHERE m.book = r.book AND m.kind = r.kind AND m.subject = r.subject AND m.principal = %(me)s
+    )
+    AND NOT EXISTS (
+        SELECT FROM approval_step AS s
+        WHERE s.book = r.book AND s.request = r.id AND s.principal = %(me)s AND s.act = 'approved'
+    )
+ORDER BY r.requested_at, r.id
+LIMIT %(most)s
+
+-- name: steps
+-- What was done on some requests, in order.
+SELECT s.request, s.act, s.level, s.principal, s.remark, s.at
+FROM approval_step AS s
+WHERE s.book = %(book)s AND s.request = ANY(%(ids)s::uuid[])
+ORDER BY s.request, s.id
+
+-- name: add_requests
+-- New requests; two at once for one subject meet at the index of what is live.
+INSERT INTO approval_request (
+    book, id, kind, version, subject, content, title, amounts, levels, requested_at, requested_by, replaces,
+    state, level, given, expires_at, ended_at
+)
+SELECT %(book)s, u.id, u.kind, u.version, u.subject, u.content, u.title, u.amounts, u.levels::int[], %(at)s::timestamptz,
+    u.requested_by, u.replaces, u.state, u.level, 0, u.expires_at, CASE WHEN u.state <> 'pending' THEN %(at)s::timestamptz END
+FROM unnest(
+    %(ids)s::uuid[], %(kinds)s::text[], %(versions)s::int[], %(subjects)s::text[], %(contents)s::bytea[], %(titles)s::text[],
+    %(amounts)s::text[], %(levels)s::text[], %(people)s::uuid[], %(replaces)s::uuid[], %(states)s::text[], %(first)s::int[],
+    %(expires)s::timestamptz[]
+) AS u (id, kind, version, subject, content, title, amounts, levels, requested_by, replaces, state, level, expires_at)
+ORDER BY u.kind, u.subject
+
+-- name: change_requests
+-- Moves locked requests on, each from the state it was found in.
+UPDATE approval_request AS r
+SET state = u.state, level = u.level, given = u.given, expires_at = u.expires_at,
+    ended_at = CASE WHEN u.state <> 'pending' THEN %(at)s::timestamptz END
+FROM unnest(
+    %(ids)s::uuid[], %(found)s::text[], %(states)s::text[], %(levels)s::int[], %(given)s::int[], %(expires)s::timestamptz[]
+) AS u (id, found, state, level, given, expires_at)
+WHERE r.book = %(book)s AND r.id = u.id AND r.state = u.found
+
+-- name: add_steps
+-- What was done on requests, in order.
+INSERT INTO approval_step (book, request, act, level, principal, remark, at)
+SELECT %(book)s, u.request, u.act, u.level, u.principal, u.remark, %(at)s
+FROM unnest(%(requests)s::uuid[], %(acts)s::text[], %(levels)s::int[], %(principals)s::uuid[], %(remarks)s::text[])
+    WITH ORDINALITY AS u (request, act, level, principal, remark, place)
+ORDER BY u.place
+
+-- name: lock_due
+-- Requests whose time is over; what somebody else holds is left for the next time.
+SELECT r.id, r.kind, r.version, r.subject, r.content, r.title, r.amounts, r.levels, r.requested_at, r.requested_by, r.replaces,
+    r.state, r.level, r.given, r.expires_at, r.ended_at
+FROM approval_request AS r
+WHERE r.book = %(book)s AND r.state = 'pending' AND r.expires_at <= %(at)s
+ORDER BY r.expires_at
+LIMIT %(most)s
+FOR NO KEY UPDATE OF r SKIP LOCKED
