@@ -232,3 +232,11 @@ async def test_the_trial_balance_is_even_in_every_asset(house: House, operator: 
         ("USD", "10.00", "10.00"),
     ]
     assert [(each["credits_pending"], each["difference"]) for each in lines] == [("0", "0"), ("5.00", "0.00")]
+
+
+async def test_a_key_that_opened_an_account_opens_no_other(house: House) -> None:
+    operator = await house.caller("operator")
+    once = {"Idempotency-Key": "the-same-key"}
+    ok(await operator.post("/api/v1/ledger/accounts", json={"code": "payer", "asset": "USD"}, headers=once))
+    again = await operator.post("/api/v1/ledger/accounts", json={"code": "payee", "asset": "USD"}, headers=once)
+    assert refused(again, 422) == "key_reused"

@@ -15,6 +15,7 @@ import msgspec
 from clearhouse import ids, money
 from clearhouse.asking import Asked
 from clearhouse.kernel.db.database import Tx
+from clearhouse.kernel.db.faults import Duplicate
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.kernel.ledger.codes import is_asset, is_code
 from clearhouse.kernel.ledger.recent import recent
@@ -200,6 +201,9 @@ async def open_accounts(tx: Tx, asked: Sequence[Asked[OpenAccount]], at: datetim
     await tx.do(sql["open_accounts"], book=tx.book, at=at, **columns)
     found = await tx.rows(sql["accounts_of_names"], account, book=tx.book, codes=columns["codes"], assets=columns["assets"])
     there = {(each.code, each.asset): each for each in found}
+    if not new.keys() <= there.keys():  # an id is taken by another account: the key it was made of has an answer already
+        message = "the id of an account is taken"
+        raise Duplicate(message)
     return [row if isinstance(row, Refusal) else _same(row, there[row["code"], row["asset"]]) for row in checked]
 
 
