@@ -84,6 +84,9 @@ def after(opens: datetime, at: time) -> datetime:
     return found if found > opens else found + DAY
 
 
+clock_minutes = st.integers(0, 23).flatmap(lambda hour: st.integers(0, 59).map(lambda minute: 60 * hour + minute))
+
+
 def clock_time(minutes: int) -> time:
     return time(minutes // 60 % 24, minutes % 60)
 
@@ -98,13 +101,15 @@ def asked(draw: st.DrawFn) -> tuple[Window, datetime]:
         else draw(st.datetimes(FIRST.replace(tzinfo=None), LAST.replace(tzinfo=None), timezones=st.just(UTC)))
     )
     instant = near + timedelta(seconds=draw(st.integers(-86_400, 2 * 86_400)))
-    opens, lasts = draw(st.integers(0, MINUTES - 1)), draw(st.integers(1, MINUTES))
+    early_time, late_time = sorted(draw(st.tuples(clock_minutes, clock_minutes)))
+    opens, closes = draw(st.sampled_from([(early_time, late_time), (late_time, early_time)]))
+    lasts = (closes - opens) % MINUTES or MINUTES
     within = st.integers(1, lasts).map(lambda each: clock_time(opens + each))
-    eve = opens + lasts >= MINUTES and draw(st.booleans())
+    eve = closes <= opens and draw(st.booleans())
     calendar = Calendar(draw(st.frozensets(st.integers(0, 6), max_size=2)), draw_days(draw, instant))
     early = {day: draw(within) for day in draw_days(draw, instant)}
     window = Window(
-        calendar, zone, clock_time(opens), clock_time(opens + lasts), frozenset(range(WEEKDAYS)) - {draw(st.integers(0, 9))},
+        calendar, zone, clock_time(opens), clock_time(closes), frozenset(range(WEEKDAYS)) - {draw(st.integers(0, 9))},
         eve=eve, cut_off=draw(st.none() | within), early=early.get,
     )  # fmt: skip
     return window, instant
@@ -183,6 +188,15 @@ def test_a_night_in_which_an_hour_comes_twice_is_longer_and_one_that_misses_an_h
     night = Window(EVERY_DAY, NEW_YORK, time(22), time(6))
     lasting = [windows.session(night, each) for each in (date(2026, 3, 6), date(2026, 3, 7), date(2026, 10, 31))]
     assert [each and (each.closes - each.opens) // timedelta(hours=1) for each in lasting] == [8, 7, 9]
+
+
+def test_the_small_hours_belong_to_the_night_before_or_to_the_day_itself() -> None:
+    night = Window(EVERY_DAY, NEW_YORK, time(22), time(6))
+    small_hour = at("2026-11-20T09:00Z")
+    for window, day in ((night, 19), (replace(night, eve=True), 20)):
+        found = windows.session_at(window, small_hour)
+        assert found is not None
+        assert (found.day.day, found.opens) == (day, at("2026-11-20T03:00Z"))
 
 
 def test_an_hour_that_is_skipped_has_no_session_and_its_day_is_no_business_day() -> None:
