@@ -1,12 +1,9 @@
 """Access through its doors: who may do what in which book, and what opens the doors, from the first key to the last."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import httpx
 import jwt
 import msgspec
 import psycopg
@@ -17,163 +14,14 @@ from psycopg import sql
 from clearhouse import clock, ids
 from clearhouse.kernel.access.authentication import TRACES_MAX, Gate, Unauthenticated
 from house import SECRET, House, client, movement, ok, refused, transaction
-from papers import PAPER, Desk
+from people import PRINCIPALS, add
 
-PRINCIPALS = "/api/v1/access/principals"
 BOOKS = "/api/v1/access/books"
 WHOAMI = "/api/v1/access/whoami"
 TRANSACTIONS = "/api/v1/ledger/transactions"
-VERBS = {"get", "post", "put", "patch", "delete"}
 HOUR = timedelta(hours=1)
-Asked = tuple[str, str]
 
-ROLES = ("viewer", "operator", "approver", "auditor", "admin")
-# Who may: every route, by its path below /api/v1 where it is below it.
-WHO: Mapping[Asked, str] = {
-    ("get", "/ledger/accounts"): "viewer operator approver auditor",
-    ("post", "/ledger/accounts"): "operator",
-    ("post", "/ledger/accounts/batch"): "operator",
-    ("get", "/ledger/accounts/{account}"): "viewer operator approver auditor",
-    ("patch", "/ledger/accounts/{account}"): "operator",
-    ("get", "/ledger/accounts/{account}/balance"): "viewer operator approver auditor",
-    ("get", "/ledger/accounts/{account}/statement"): "viewer operator approver auditor",
-    ("get", "/ledger/transactions"): "viewer operator approver auditor",
-    ("post", "/ledger/transactions"): "operator",
-    ("post", "/ledger/transactions/batch"): "operator",
-    ("get", "/ledger/transactions/{transaction}"): "viewer operator approver auditor",
-    ("post", "/ledger/transactions/{transaction}/reverse"): "operator",
-    ("get", "/ledger/holds"): "viewer operator approver auditor",
-    ("get", "/ledger/holds/{hold}"): "viewer operator approver auditor",
-    ("post", "/ledger/holds/{hold}/capture"): "operator",
-    ("post", "/ledger/holds/{hold}/release"): "operator",
-    ("get", "/ledger/trial-balance"): "viewer operator approver auditor",
-    ("get", "/ledger/assets"): "viewer operator approver auditor",
-    ("post", "/ledger/assets"): "operator",
-    ("get", "/ledger/days"): "viewer operator approver auditor",
-    ("post", "/ledger/days"): "operator",
-    ("get", "/ledger/days/{day}"): "viewer operator approver auditor",
-    ("post", "/ledger/import"): "operator",
-    ("post", "/ledger/verify"): "auditor",
-    ("get", "/calendars"): "viewer operator approver auditor",
-    ("post", "/calendars"): "operator",
-    ("get", "/calendars/{calendar}"): "viewer operator approver auditor",
-    ("patch", "/calendars/{calendar}"): "operator",
-    ("get", "/calendars/{calendar}/days/{day}"): "viewer operator approver auditor",
-    ("get", "/calendars/{calendar}/next-open"): "viewer operator approver auditor",
-    ("get", "/calendars/{calendar}/business-date"): "viewer operator approver auditor",
-    ("get", "/calendars/{calendar}/add"): "viewer operator approver auditor",
-    ("get", "/calendars/{calendar}/roll"): "viewer operator approver auditor",
-    ("get", "/audit/lines"): "auditor admin",
-    ("get", "/audit/head"): "auditor admin",
-    ("get", "/audit/export"): "auditor admin",
-    ("post", "/audit/verify"): "auditor admin",
-    ("get", "/access/whoami"): "viewer operator approver auditor admin",
-    ("post", "/access/tokens"): "viewer operator approver auditor admin",
-    ("get", "/access/books"): "viewer operator approver auditor admin",
-    ("post", "/access/books"): "admin",
-    ("get", "/access/principals"): "auditor admin",
-    ("post", "/access/principals"): "admin",
-    ("get", "/access/principals/{principal}"): "auditor admin",
-    ("put", "/access/principals/{principal}/roles"): "admin",
-    ("post", "/access/principals/{principal}/disable"): "admin",
-    ("get", "/access/principals/{principal}/keys"): "auditor admin",
-    ("post", "/access/principals/{principal}/keys"): "admin",
-    ("post", "/access/keys/{key_id}/revoke"): "admin",
-    ("get", "/jobs"): "operator auditor",
-    ("get", "/approvals/policies"): "viewer operator approver auditor admin",
-    ("get", "/approvals/policies/{policy}"): "viewer operator approver auditor admin",
-    ("post", "/approvals/policies"): "admin",
-    ("get", "/approvals/inbox"): "viewer operator approver auditor admin",
-    ("get", "/approvals/{approval}"): "viewer operator approver auditor admin",
-    ("post", "/approvals/{approval}/approve"): "approver",
-    ("post", "/approvals/{approval}/reject"): "approver",
-    ("post", "/approvals/{approval}/withdraw"): "operator",
-    ("get", "/health"): "viewer operator approver auditor admin",
-    ("get", "/metrics"): "auditor admin",
-}
 PAYMENT = transaction(movement("payer", "payee", "1.00"))
-BODIES: Mapping[Asked, Any] = {
-    ("post", "/ledger/accounts"): {"code": "new", "asset": "USD"},
-    ("post", "/ledger/accounts/batch"): [{"code": "newer", "asset": "USD"}],
-    ("patch", "/ledger/accounts/{account}"): {"metadata": {"colour": "blue"}},
-    ("post", "/ledger/transactions"): PAYMENT,
-    ("post", "/ledger/transactions/batch"): [PAYMENT],
-    ("post", "/ledger/transactions/{transaction}/reverse"): {},
-    ("post", "/ledger/holds/{hold}/capture"): {"amount": "1.00"},
-    ("post", "/ledger/assets"): {"code": "POINT", "exponent": 0},
-    ("post", "/ledger/days"): {"day": "2020-01-02"},
-    ("post", "/ledger/import"): {"against": "opening", "lines": [{"code": "brought", "asset": "USD"}]},
-    ("post", "/calendars"): {"name": "another"},
-    ("patch", "/calendars/{calendar}"): {"close": ["2026-12-24"]},
-    ("post", "/access/books"): {"name": "another"},
-    ("post", "/access/principals"): {"name": "Mira Novak"},
-    ("put", "/access/principals/{principal}/roles"): {"roles": ["viewer"]},
-    ("post", "/access/principals/{principal}/keys"): {},
-    ("post", "/approvals/policies"): {"kind": PAPER, "levels": [{"role": "approver"}]},
-    ("post", "/approvals/{approval}/approve"): {"level": 1},
-    ("post", "/approvals/{approval}/reject"): {"remark": "too much"},
-    ("post", "/approvals/{approval}/withdraw"): {},
-}
-PARAMETERS: Mapping[Asked, dict[str, str]] = {
-    ("get", "/ledger/transactions"): {"reference": "invoice 4711"},
-    ("get", "/calendars/{calendar}/add"): {"day": "2026-11-21", "count": "1"},
-    ("get", "/calendars/{calendar}/roll"): {"day": "2026-11-21"},
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A principal with a key, as whoever added it sees it."""
-
-    id: str
-    key: str
-    secret: str
-    client: httpx.AsyncClient
-
-
-async def add(house: House, *roles: str, name: str = "Mira Novak", book: str = "main", **key: Any) -> Person:
-    """Add a principal and issue it a key."""
-    body = {"name": name, "roles": list(roles)}
-    added = ok(await house.admin.post(PRINCIPALS, params={"book": book}, json=body))
-    issued = ok(await house.admin.post(f"{PRINCIPALS}/{added['id']}/keys", params={"book": book}, json=key))
-    return Person(added["id"], issued["id"], issued["secret"], client(house.entrance, issued["secret"]))
-
-
-async def routes(house: House) -> list[Asked]:
-    """Return every route of the document, what shuts people out last."""
-    paths = ok(await house.admin.get("/openapi.json"))["paths"]
-    found = [(verb, path.removeprefix("/api/v1")) for path, its in paths.items() for verb in VERBS & set(its)]
-    return sorted(found, key=lambda each: ("disable" in each[1], each))
-
-
-async def filled(house: House, creator: str | None = None) -> dict[str, str]:
-    """Put one of everything into the book and return what stands for each parameter of a path."""
-    operator = await house.caller("operator", name="who was there before")
-    await house.open_accounts(operator, "payer", "payee")
-    paid = ok(await operator.post(TRANSACTIONS, json=PAYMENT))
-    held = ok(await operator.post(TRANSACTIONS, json=transaction(movement("payer", "payee", "9.00", pending=True))))
-    ok(await operator.post("/api/v1/ledger/days", json={"day": "2020-01-01"}))
-    ok(await operator.post("/api/v1/calendars", json={"name": "payouts"}))
-    account = ok(await operator.get("/api/v1/ledger/accounts/payer", params={"asset": "USD"}))
-    somebody = await add(house, name="somebody")
-    desk = Desk(house)
-    for name in ("who sends", "who approves", "who approves too"):
-        await desk.hire(name, "operator" if name == "who sends" else "approver")
-    await desk.rule({"role": "approver"}, {"role": "approver"})
-    asked = await desk.write("who sends", "1", creator=None if creator is None else ids.parse("prn", creator))
-    return {
-        "{account}": account["id"], "{transaction}": paid["id"], "{hold}": held["transfers"][0], "{day}": "2020-01-01",
-        "{principal}": somebody.id, "{key_id}": somebody.key, "{calendar}": "payouts",
-        "{approval}": asked.id, "{policy}": PAPER,
-    }  # fmt: skip
-
-
-async def tried(asking: httpx.AsyncClient, route: Asked, things: Mapping[str, str]) -> httpx.Response:
-    verb, path = route
-    for name, thing in things.items():
-        path = path.replace(name, thing)
-    where = path if path in {"/health", "/metrics"} else f"/api/v1{path}"
-    return await asking.request(verb, where, json=BODIES.get(route), params=PARAMETERS.get(route))
 
 
 async def journal(house: House, book: str = "main") -> list[dict[str, Any]]:
@@ -204,43 +52,6 @@ def everything(dsn: str) -> str:
 
 
 # Roles ---------------------------------------------------------------------------------------------------------------
-
-
-async def test_the_table_of_who_may_what_names_every_route_and_no_other(house: House) -> None:
-    assert set(await routes(house)) == set(WHO)
-
-
-@pytest.mark.parametrize("role", ROLES)
-async def test_a_role_may_do_what_the_table_says_and_nothing_else(house: House, role: str) -> None:
-    caller = await house.caller(role, kind="person")
-    things = await filled(house, ok(await caller.get(WHOAMI))["id"] if role == "operator" else None)
-    answers = {each: await tried(caller, each, things) for each in await routes(house)}
-    wrong = {
-        route: (answer.status_code, answer.text[:100])
-        for route, answer in answers.items()
-        if not (answer.is_success if role in WHO.get(route, "").split() else _denied(answer))
-    }
-    assert wrong == {}
-
-
-def _denied(answer: httpx.Response) -> bool:
-    return answer.status_code == 403 and refused(answer, 403) == "denied"
-
-
-async def test_whoever_has_no_role_anywhere_finds_no_book(house: House) -> None:
-    things = await filled(house)
-    caller = (await add(house, name="nobody yet")).client
-    everyone = {route for route, who in WHO.items() if who == " ".join(ROLES)}
-    answers = {each: await tried(caller, each, things) for each in await routes(house) if each not in everyone}
-    assert {route: answer.text for route, answer in answers.items() if answer.status_code != 404} == {}
-    assert ok(await caller.get(WHOAMI))["scopes"] == {}
-
-
-async def test_every_route_but_the_health_asks_for_a_key(house: House) -> None:
-    things = await filled(house)
-    for stranger in (client(house.entrance, ""), client(house.entrance, "ck_no-such-key")):
-        answers = {each: await tried(stranger, each, things) for each in await routes(house)}
-        assert {route for route, answer in answers.items() if answer.status_code != 401} == {("get", "/health")}
 
 
 async def test_a_refused_caller_is_told_which_scope_is_missing_and_how_to_show_a_key(house: House) -> None:
