@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx
 
-from clearhouse.app.server import EXPRESS, ROUTERS
+from clearhouse.app.products import ROUTERS
+from clearhouse.app.server import EXPRESS
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import OwnLimiter
 from clearhouse.kernel.commands.submitting import Door

@@ -16,6 +16,7 @@ import uvicorn
 
 from clearhouse.app import worker
 from clearhouse.app.config import Config
+from clearhouse.app.products import ROUTERS, WORKS
 from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import limiter
@@ -25,19 +26,11 @@ from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.embedded import EmbeddedServer
 from clearhouse.kernel.db.home import write_private
 from clearhouse.refusals import Kind, Refusal
-from clearhouse.slices.operations import access_http, approvals_http, audit_http, calendars_http, jobs_http, ledger_http
+from clearhouse.slices.operations import ledger_http
 from clearhouse.transport.cli.client import KEY_FILE, URL_FILE
 from clearhouse.transport.http.application import application
 
 SECRET_FILE = "jwt.secret"  # noqa: S105 - the name of a file
-ROUTERS = (
-    ledger_http.router,
-    audit_http.router,
-    access_http.router,
-    calendars_http.router,
-    jobs_http.router,
-    approvals_http.router,
-)
 EXPRESS = (ledger_http.EXPRESS,)
 BACKLOG = 2_048
 GRACE_SECONDS = 10
@@ -133,7 +126,7 @@ async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True
         steady()
         tasks: list[asyncio.Task[None]] = []
         if work:
-            tasks.append(asyncio.create_task(worker.work(database, door.committed)))
+            tasks.append(asyncio.create_task(worker.work(database, door.committed, WORKS)))
         try:
             if listening is None:
                 tell("working; Ctrl-C ends it")

@@ -4,7 +4,7 @@ Any number of processes may run it: each piece of work is claimed in the databas
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 
 import structlog
@@ -26,9 +26,13 @@ KEYS_SECONDS = 3_600.0
 _log = structlog.get_logger(__name__)
 
 
-async def work(database: Database, committed: asyncio.Event) -> None:
-    """Do everything that is due, until cancelled."""
+async def work(
+    database: Database, committed: asyncio.Event, works: Iterable[Callable[[Database], Awaitable[None]]] = ()
+) -> None:
+    """Do everything that is due, the products' own works too, until cancelled."""
     async with asyncio.TaskGroup() as tasks:
+        for each in works:
+            tasks.create_task(_forever(each, database))
         tasks.create_task(Sequencer(database, committed).run())
         tasks.create_task(_every(EXPIRY_SECONDS, lambda: expire_holds(database)))
         tasks.create_task(_every(EXPIRY_SECONDS, lambda: expire_approvals(database)))
@@ -77,6 +81,10 @@ async def forget_keys(database: Database) -> int:
     """Drop the idempotency keys that are older than they are kept."""
     async with database.writing() as tx:
         return await keys.forget(tx, clock.now() - timedelta(days=keys.DAYS_KEPT))
+
+
+async def _forever(each: Callable[[Database], Awaitable[None]], database: Database) -> None:
+    await each(database)
 
 
 async def _books(database: Database) -> list[int]:

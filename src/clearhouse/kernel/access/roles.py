@@ -1,6 +1,6 @@
 """Roles and the scopes they carry. An administrator decides who may move money and can move none."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 Role = Literal["viewer", "operator", "approver", "auditor", "admin"]
@@ -33,6 +33,12 @@ SCOPES: dict[Role, frozenset[Scope]] = {
         }
     ),
 }
+
+
+def extend(scopes: Mapping[Role, Iterable[Scope]]) -> None:
+    """Give roles the scopes of a product: the composition root says which products there are, before anybody asks."""
+    for role, more in scopes.items():
+        SCOPES[role] |= frozenset(more)
 
 
 def scopes_of(roles: Iterable[Role]) -> frozenset[Scope]:

@@ -1,5 +1,7 @@
 """The schema's history: numbered SQL files, applied once each, in order, forward only, by `migrate`.
 
+The kernel's are here; a slice keeps its own in a folder `migrations` of its own, which goes when the slice goes.
+
 Promise: however many processes start at once, each step is applied exactly once; a step that was altered after it had been
 applied is refused, since nobody could say any more what the database holds.
 """
@@ -57,10 +59,11 @@ class Migration:
 
 
 def migrations() -> list[Migration]:
-    """Return every step, in order."""
-    files = [file for file in resources.files(__name__).iterdir() if file.name.endswith(".sql")]
+    """Return every step of the kernel and of the slices that are there, in order."""
+    folders = [each / "migrations" for each in resources.files("clearhouse.slices").iterdir() if each.is_dir()]
+    every = [file for folder in [resources.files(__name__), *folders] if folder.is_dir() for file in folder.iterdir()]
     found: list[Migration] = []
-    for file in sorted(files, key=lambda each: each.name):
+    for file in sorted([file for file in every if file.name.endswith(".sql")], key=lambda each: each.name):
         number, _, name = file.name.removesuffix(".sql").partition("_")
         found.append(Migration(int(number), name, file.read_text(encoding="utf-8")))
     return found
