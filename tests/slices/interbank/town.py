@@ -1,0 +1,67 @@
+"""A town of banks for a test: two correspondents with funded accounts, the simulated bank behind them, and an engine by hand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from clearhouse.kernel.access.callers import Caller
+from clearhouse.kernel.commands.kinds import Kind
+from clearhouse.refusals import Refusal
+from clearhouse.slices.interbank import commands
+from clearhouse.slices.interbank.bank.orders import OpenAccount
+from clearhouse.slices.interbank.bank.simulated import SimulatedBank
+from clearhouse.slices.interbank.banks import FundBankAccount, KeepBank, OpenBankAccount
+from clearhouse.slices.interbank.engine import Engine
+from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement
+from house import House
+
+PAYER, PAYEE = "CHASUS33", "DEUTDEFF"
+SOMEBODY = UUID(int=7)
+SCOPES = frozenset({commands.READ, commands.EXECUTE, commands.ACCOUNTS, commands.RULES})
+
+
+@dataclass(slots=True)
+class Town:
+    """Banks, and what settles between them."""
+
+    house: House
+    bank: SimulatedBank
+    engine: Engine
+    book: int = 1
+    orders: int = 0
+    caller: Caller = field(default_factory=lambda: Caller(SOMEBODY, "somebody", books={"main": 1}, scopes={1: SCOPES}))
+
+    @classmethod
+    async def built(cls, house: House, *, currency: str = "USD", funds: str = "1000.00") -> "Town":
+        bank = SimulatedBank(house.database, book=1)
+        made = cls(house, bank, Engine(house.door, 1, bank))
+        for bic, name in ((PAYER, "Chase"), (PAYEE, "Deutsche Bank")):
+            await made.ask(commands.KEEP_BANK, KeepBank(bic, name))
+        await made.correspond(currency, funds)
+        return made
+
+    async def correspond(self, currency: str, funds: str) -> None:
+        """Open and fund the payer's vostro and our nostro with the payee, on both sides."""
+        for side, bic in (("vostro", PAYER), ("nostro", PAYEE)):
+            await self.ask(commands.OPEN_ACCOUNT, OpenBankAccount(side, bic, currency))
+            await self.ask(commands.FUND_ACCOUNT, FundBankAccount(side, bic, currency, funds))
+        await self.bank.control.open([OpenAccount(f"{PAYEE}:{currency}", currency, balance=funds)])
+
+    async def ask(self, kind: Kind[Any, Any], command: Any) -> Any:
+        """Return the answer to a command; a refusal is raised."""
+        answer = (await self.ask_all(kind, [command]))[0]
+        if isinstance(answer, Refusal):
+            raise answer
+        return answer
+
+    async def ask_all(self, kind: Kind[Any, Any], asked: Sequence[Any]) -> list[Any]:
+        return await self.house.door.submit(kind, asked, caller=self.caller, book=self.book)
+
+    async def execute(self, amount: str = "100.00", **more: Any) -> Settlement:
+        self.orders += 1
+        given = {
+            "obligation_id": f"OBL-{self.orders}", "from_bank": PAYER, "to_bank": PAYEE, "amount": amount, "currency": "USD",
+        }  # fmt: skip
+        answer: Settlement = await self.ask(commands.EXECUTE_SETTLEMENT, ExecuteSettlement(**{**given, **more}))
+        return answer
