@@ -1,5 +1,6 @@
 """A town of banks for a test: two correspondents with funded accounts, the simulated bank behind them, and an engine by hand."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,11 +9,11 @@ from uuid import UUID
 from clearhouse.kernel.access.callers import Caller
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.refusals import Refusal
-from clearhouse.slices.interbank import commands
-from clearhouse.slices.interbank.bank.orders import OpenAccount
+from clearhouse.slices.interbank import commands, reading
+from clearhouse.slices.interbank.bank.control import OpenAccount
 from clearhouse.slices.interbank.bank.simulated import SimulatedBank
-from clearhouse.slices.interbank.banks import FundBankAccount, KeepBank, OpenBankAccount
-from clearhouse.slices.interbank.engine import Engine
+from clearhouse.slices.interbank.banks import FundBankAccount, KeepBank, OpenBankAccount, find_account
+from clearhouse.slices.interbank.engine import PERIODS, Engine
 from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement
 from house import House
 
@@ -65,3 +66,31 @@ class Town:
         }  # fmt: skip
         answer: Settlement = await self.ask(commands.EXECUTE_SETTLEMENT, ExecuteSettlement(**{**given, **more}))
         return answer
+
+    async def settle(self) -> None:
+        """Let the engine do everything that can be done at this hour."""
+        idle = 0
+        while idle < 2:  # noqa: PLR2004 - a round after the last may bring what it caused
+            done = await self.engine.send()
+            if self.engine.sending:
+                await asyncio.wait(self.engine.sending)
+            done += await self.engine.listen()
+            done += sum([await self.engine.wake(reason) for reason in PERIODS])
+            idle = 0 if done else idle + 1
+
+    async def show(self, settlement: Settlement) -> Settlement:
+        async with self.house.database.reading([self.book]) as tx:
+            return await reading.find(tx, settlement.id)
+
+    async def funds(self, currency: str = "USD") -> dict[str, tuple[str, str]]:
+        """Return what is on the payer's vostro and on our nostro, and what of it is held."""
+        async with self.house.database.reading([self.book]) as tx:
+            found = {
+                side: await find_account(tx, side, bic, currency) for side, bic in (("vostro", PAYER), ("nostro", PAYEE))
+            }
+        return {side: (each.balance, each.held) for side, each in found.items()}
+
+    async def paid(self, settlement: Settlement) -> tuple[int, str]:
+        """Return in how many bookings how much really left our account at the bank."""
+        truth = (await self.bank.control.paid([UUID(settlement.uetr)]))[0]
+        return truth.times, truth.debited
