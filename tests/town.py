@@ -1,24 +1,27 @@
-"""A town of banks for a test: two correspondents with funded accounts, the simulated bank behind them, and an engine by hand."""
+"""A town of banks for a test: two correspondents with funded accounts, the simulated bank, and an engine by hand."""
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from clearhouse import ids
 from clearhouse.kernel.access.callers import Caller
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.refusals import Refusal
 from clearhouse.slices.interbank import commands, reading
+from clearhouse.slices.interbank.answers import Word
 from clearhouse.slices.interbank.bank.control import OpenAccount
 from clearhouse.slices.interbank.bank.simulated import SimulatedBank
-from clearhouse.slices.interbank.banks import FundBankAccount, KeepBank, OpenBankAccount, find_account
+from clearhouse.slices.interbank.banks import FundBankAccount, KeepBank, OpenBankAccount, Side, find_account
 from clearhouse.slices.interbank.engine import PERIODS, Engine
 from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement
+from clearhouse.slices.interbank.turns import Initiate
 from house import House
+from people import add
 
 PAYER, PAYEE = "CHASUS33", "DEUTDEFF"
-SOMEBODY = UUID(int=7)
 SCOPES = frozenset({commands.READ, commands.EXECUTE, commands.ACCOUNTS, commands.RULES})
 
 
@@ -29,14 +32,16 @@ class Town:
     house: House
     bank: SimulatedBank
     engine: Engine
+    caller: Caller
     book: int = 1
     orders: int = 0
-    caller: Caller = field(default_factory=lambda: Caller(SOMEBODY, "somebody", books={"main": 1}, scopes={1: SCOPES}))
 
     @classmethod
     async def built(cls, house: House, *, currency: str = "USD", funds: str = "1000.00") -> "Town":
         bank = SimulatedBank(house.database, book=1)
-        made = cls(house, bank, Engine(house.door, 1, bank))
+        somebody = await add(house, "operator", name="who settles")
+        caller = Caller(ids.parse("prn", somebody.id), "who settles", books={"main": 1}, scopes={1: SCOPES})
+        made = cls(house, bank, Engine(house.door, 1, bank), caller)
         for bic, name in ((PAYER, "Chase"), (PAYEE, "Deutsche Bank")):
             await made.ask(commands.KEEP_BANK, KeepBank(bic, name))
         await made.correspond(currency, funds)
@@ -44,7 +49,8 @@ class Town:
 
     async def correspond(self, currency: str, funds: str) -> None:
         """Open and fund the payer's vostro and our nostro with the payee, on both sides."""
-        for side, bic in (("vostro", PAYER), ("nostro", PAYEE)):
+        sides: list[tuple[Side, str]] = [("vostro", PAYER), ("nostro", PAYEE)]
+        for side, bic in sides:
             await self.ask(commands.OPEN_ACCOUNT, OpenBankAccount(side, bic, currency))
             await self.ask(commands.FUND_ACCOUNT, FundBankAccount(side, bic, currency, funds))
         await self.bank.control.open([OpenAccount(f"{PAYEE}:{currency}", currency, balance=funds)])
@@ -61,7 +67,7 @@ class Town:
 
     async def execute(self, amount: str = "100.00", **more: Any) -> Settlement:
         self.orders += 1
-        given = {
+        given: dict[str, Any] = {
             "obligation_id": f"OBL-{self.orders}", "from_bank": PAYER, "to_bank": PAYEE, "amount": amount, "currency": "USD",
         }  # fmt: skip
         answer: Settlement = await self.ask(commands.EXECUTE_SETTLEMENT, ExecuteSettlement(**{**given, **more}))
@@ -70,7 +76,7 @@ class Town:
     async def settle(self) -> None:
         """Let the engine do everything that can be done at this hour."""
         idle = 0
-        while idle < 2:  # noqa: PLR2004 - a round after the last may bring what it caused
+        while idle < 2:
             done = await self.engine.send()
             if self.engine.sending:
                 await asyncio.wait(self.engine.sending)
@@ -85,12 +91,23 @@ class Town:
     async def funds(self, currency: str = "USD") -> dict[str, tuple[str, str]]:
         """Return what is on the payer's vostro and on our nostro, and what of it is held."""
         async with self.house.database.reading([self.book]) as tx:
-            found = {
-                side: await find_account(tx, side, bic, currency) for side, bic in (("vostro", PAYER), ("nostro", PAYEE))
-            }
-        return {side: (each.balance, each.held) for side, each in found.items()}
+            found = [await find_account(tx, "vostro", PAYER, currency), await find_account(tx, "nostro", PAYEE, currency)]
+        return {each.side: (each.balance, each.held) for each in found}
 
     async def paid(self, settlement: Settlement) -> tuple[int, str]:
         """Return in how many bookings how much really left our account at the bank."""
         truth = (await self.bank.control.paid([UUID(settlement.uetr)]))[0]
         return truth.times, truth.debited
+
+    async def doubtful(self, amount: str = "1.00", **more: Any) -> Settlement:
+        """Return a settlement of which nobody knows whether the bank has it."""
+        accepted = await self.execute(amount, **more)
+        sent = (await self.engine._submit(commands.INITIATE, [Initiate(100)]))[0].orders
+        await self.engine.hear([Word(each.id, "silent") for each in sent])
+        return await self.show(accepted)
+
+
+def obligation(name: str, **more: Any) -> dict[str, Any]:
+    """Return what is asked for over a wire."""
+    asked = {"obligation_id": name, "from_bank": PAYER, "to_bank": PAYEE, "amount": "1.00", "currency": "USD"}
+    return {**asked, **more}

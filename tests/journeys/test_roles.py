@@ -10,6 +10,7 @@ from clearhouse import ids
 from house import House, client, movement, ok, refused, transaction
 from papers import PAPER, Desk
 from people import add
+from town import PAYEE, Town, obligation
 
 WHOAMI = "/api/v1/access/whoami"
 TRANSACTIONS = "/api/v1/ledger/transactions"
@@ -77,6 +78,28 @@ WHO: Mapping[Asked, str] = {
     ("post", "/approvals/{approval}/approve"): "approver",
     ("post", "/approvals/{approval}/reject"): "approver",
     ("post", "/approvals/{approval}/withdraw"): "operator",
+    ("get", "/settlements"): "viewer operator approver auditor",
+    ("post", "/settlements"): "operator",
+    ("post", "/settlements/batch"): "operator",
+    ("get", "/settlements/{settlement}"): "viewer operator approver auditor",
+    ("post", "/settlements/{settlement}/cancel"): "operator",
+    ("post", "/settlements/{settlement}/release"): "operator",
+    ("get", "/accounts/nostro"): "viewer operator approver auditor",
+    ("get", "/accounts/vostro"): "viewer operator approver auditor",
+    ("post", "/accounts/nostro"): "operator",
+    ("post", "/accounts/vostro"): "operator",
+    ("get", "/accounts/{side}/{bank}/{currency}"): "viewer operator approver auditor",
+    ("patch", "/accounts/{side}/{bank}/{currency}"): "operator",
+    ("post", "/accounts/{side}/{bank}/{currency}/fund"): "operator",
+    ("get", "/accounts/{side}/{bank}/{currency}/statement"): "viewer operator approver auditor",
+    ("get", "/banks"): "viewer operator approver auditor",
+    ("post", "/banks"): "operator",
+    ("get", "/banks/{bank}"): "viewer operator approver auditor",
+    ("get", "/windows"): "viewer operator approver auditor",
+    ("post", "/windows"): "operator",
+    ("get", "/compliance/limits"): "viewer operator approver auditor",
+    ("post", "/compliance/limits"): "operator",
+    ("post", "/compliance/names"): "operator",
     ("get", "/health"): "viewer operator approver auditor admin",
     ("get", "/metrics"): "auditor admin",
 }
@@ -102,6 +125,18 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/approvals/{approval}/approve"): {"level": 1},
     ("post", "/approvals/{approval}/reject"): {"remark": "too much"},
     ("post", "/approvals/{approval}/withdraw"): {},
+    ("post", "/settlements"): obligation("OBL-new"),
+    ("post", "/settlements/batch"): [obligation("OBL-newer")],
+    ("post", "/settlements/{settlement}/cancel"): {},
+    ("post", "/settlements/{settlement}/release"): {"reason": "the bank denies it"},
+    ("post", "/accounts/nostro"): {"bank": "DEUTDEFF", "currency": "JPY"},
+    ("post", "/accounts/vostro"): {"bank": "DEUTDEFF", "currency": "JPY"},
+    ("patch", "/accounts/{side}/{bank}/{currency}"): {"credit_line": "5.00"},
+    ("post", "/accounts/{side}/{bank}/{currency}/fund"): {"amount": "1.00"},
+    ("post", "/banks"): {"bic": "BARCGB22", "name": "Barclays"},
+    ("post", "/windows"): {"currency": "EUR", "calendar": "TARGET2"},
+    ("post", "/compliance/limits"): {"currency": "USD", "single": "1000000.00"},
+    ("post", "/compliance/names"): {"source": "eu", "names": ["Ivan Grozny"]},
 }
 PARAMETERS: Mapping[Asked, dict[str, str]] = {
     ("get", "/ledger/transactions"): {"reference": "invoice 4711"},
@@ -132,7 +167,12 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
         await desk.hire(name, "operator" if name == "who sends" else "approver")
     await desk.rule({"role": "approver"}, {"role": "approver"})
     asked = await desk.write("who sends", "1", creator=None if creator is None else ids.parse("prn", creator))
+    town = await Town.built(house)
+    await desk.rule({"role": "approver"}, kind="interbank.release")
+    doubtful, fresh = await town.doubtful(), await town.execute("1.00")
     return {
+        "{settlement}/release": f"{doubtful.id}/release", "{settlement}": fresh.id, "{side}": "nostro", "{bank}": PAYEE,
+        "{currency}": "USD",
         "{account}": account["id"], "{transaction}": paid["id"], "{hold}": held["transfers"][0], "{day}": "2020-01-01",
         "{principal}": somebody.id, "{key_id}": somebody.key, "{calendar}": "payouts",
         "{approval}": asked.id, "{policy}": PAPER,

@@ -8,6 +8,9 @@ from litestar import Router
 from clearhouse.kernel.access import roles
 from clearhouse.kernel.access.roles import Role, Scope
 from clearhouse.kernel.db.database import Database
+from clearhouse.slices.interbank import accounts_http as interbank_accounts
+from clearhouse.slices.interbank import commands as interbank
+from clearhouse.slices.interbank import engines, settlements_http
 from clearhouse.slices.operations import access_http, approvals_http, audit_http, calendars_http, jobs_http, ledger_http
 
 
@@ -30,7 +33,10 @@ OPERATIONS = Product(
         approvals_http.router,
     )
 )
-PRODUCTS = (OPERATIONS,)
+INTERBANK = Product(
+    routers=(settlements_http.router, *interbank_accounts.ROUTERS), works=(engines.run,), scopes=interbank.SCOPES
+)
+PRODUCTS = (OPERATIONS, INTERBANK)
 ROUTERS = tuple(router for product in PRODUCTS for router in product.routers)
 WORKS = tuple(work for product in PRODUCTS for work in product.works)
 for product in PRODUCTS:

@@ -4,7 +4,7 @@ import pytest
 
 from clearhouse.slices.interbank.settlement import State
 from house import House
-from town import PAYEE, PAYER, Town
+from town import Town
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """Every command of interbank: its name, its scope, what runs it, and what the journal says of it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from clearhouse.asking import Asked
+from clearhouse.kernel.access.roles import Role, Scope
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.slices.interbank import answers, banks, executing, rules, stopping, turns, waking
@@ -103,7 +105,7 @@ SET_WINDOW = Kind("interbank.set_window", RULES, rules.set_windows, SettlementWi
 SET_LIMIT = Kind("interbank.set_limit", RULES, rules.set_limits, Limit, _limit, natural=False)
 SET_NAMES = Kind("interbank.set_names", RULES, rules.set_names, NamesSet, _names, natural=False)
 
-SCOPES = {
+SCOPES: Mapping[Role, tuple[Scope, ...]] = {
     "viewer": (READ,),
     "operator": (READ, EXECUTE, ACCOUNTS, RULES),
     "approver": (READ,),
