@@ -66,6 +66,21 @@ class OpenAccount(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
         return known.exponent
 
 
+class Fund(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bring money into an account from outside, or take it out if the amount has a minus."""
+
+    account: Name
+    amount: AmountText
+    reference: Annotated[str, msgspec.Meta(max_length=140, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+
+
+class SendBack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Return what was paid for orders, for a reason."""
+
+    orders: list[UUID]
+    code: Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9]{1,35}$")] = ACCOUNT_CLOSED
+
+
 class Paid(msgspec.Struct, frozen=True):
     """What really happened to an order: in how many bookings how much left our account, and how much came back."""
 

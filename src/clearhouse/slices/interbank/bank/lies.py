@@ -64,16 +64,16 @@ class Outage(Enum):
 class Lie(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One lie: about the `next` so many orders, about `ids`, about a `share` of all, or else about everything.
 
-    `next` counts calls if the bank is down, and the first lines of each statement. `seconds` is how much later, by the bank's
-    clock, what is late comes: the confirmation, its repetition, the rest of a part, the rejection, the return. `code` is the
-    reason that is given.
+    `next` counts calls if the bank is down, and the first lines of each statement. `seconds` is how much later, by the
+    bank's clock, what is late comes: the confirmation, its repetition, the rest of a part, the rejection, the return.
+    `code` is the reason that is given.
     """
 
     fault: Fault
     next: Annotated[int, msgspec.Meta(ge=0)] | None = None
     ids: list[UUID] = []
     share: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    code: Annotated[str, msgspec.Meta(max_length=35)] = ""
+    code: Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9]{0,35}$")] = ""
     seconds: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
     part: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.5
     rest: Rest = Rest.LATER
