@@ -78,11 +78,15 @@ class Town:
         idle = 0
         while idle < 2:
             done = await self.engine.send()
-            if self.engine.sending:
-                await asyncio.wait(self.engine.sending)
+            await self.sent()
             done += await self.engine.listen()
             done += sum([await self.engine.wake(reason) for reason in PERIODS])
             idle = 0 if done else idle + 1
+
+    async def sent(self) -> None:
+        """Wait until everything that is being sent was answered, or not."""
+        if self.engine.sending:
+            await asyncio.wait(self.engine.sending)
 
     async def show(self, settlement: Settlement) -> Settlement:
         async with self.house.database.reading([self.book]) as tx:
@@ -96,8 +100,8 @@ class Town:
 
     async def paid(self, settlement: Settlement) -> tuple[int, str]:
         """Return in how many bookings how much really left our account at the bank."""
-        truth = (await self.bank.control.paid([UUID(settlement.uetr)]))[0]
-        return truth.times, truth.debited
+        truth = await self.bank.control.paid([UUID(settlement.uetr)])
+        return (truth[0].times, truth[0].debited) if truth else (0, "0")
 
     async def doubtful(self, amount: str = "1.00", **more: Any) -> Settlement:
         """Return a settlement of which nobody knows whether the bank has it."""

@@ -154,7 +154,7 @@ async def add(tx: Tx, rows: Sequence[Row], at: datetime) -> None:
         exponents=array([row.exponent for row in rows]), amounts=array([row.amount for row in rows]),
         methods=array([row.method for row in rows]), priorities=array([row.priority for row in rows]),
         ranks=_instants([row.rank for row in rows]), people=array([row.accepted_by for row in rows]),
-        parties=[row.parties for row in rows], **_arrays(rows, whole=False),
+        parties=[row.parties for row in rows], compensated=array([row.compensates or "NULL" for row in rows]), **_arrays(rows, whole=False),
     )  # fmt: skip
     _checkpoints(tx, rows, at)
 
@@ -202,15 +202,15 @@ def _arrays(rows: Sequence[Row], *, whole: bool) -> dict[str, object]:
         "reasons": [row.reason for row in rows],
         "remarks": [row.remark for row in rows],
         "reviews": array([row.review or "NULL" for row in rows]),
+        "captured": array([row.captured for row in rows]),
+        "ended": _instants([row.ended_at for row in rows]),
     }
     if whole:
         made |= {
             "asked": array([row.asked for row in rows]),
-            "captured": array([row.captured for row in rows]),
             "returned": array([row.returned for row in rows]),
             "reviewed": array([row.reviewed for row in rows]),
             "sent": _instants([row.sent_at for row in rows]),
-            "ended": _instants([row.ended_at for row in rows]),
         }
     return made
 

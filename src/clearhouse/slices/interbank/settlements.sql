@@ -5,18 +5,20 @@
 -- Accepts settlements; two of one obligation meet at the index, and the later one looks again.
 INSERT INTO settlement_transactions (
     book, id, obligation_id, from_bank, to_bank, currency, exponent, amount, method, priority, rank, state, waiting_for, due_at,
-    attempts, hold, reason, remark, review, parties, accepted_at, accepted_by
+    attempts, hold, reason, remark, review, parties, accepted_at, accepted_by, captured, compensates, ended_at
 )
 SELECT %(book)s, n.id, n.obligation_id, n.from_bank, n.to_bank, n.currency, n.exponent, n.amount, n.method, n.priority, n.rank,
-    n.state, n.waiting_for, n.due_at, n.attempts, n.hold, n.reason, n.remark, n.review, n.parties, %(at)s, n.accepted_by
+    n.state, n.waiting_for, n.due_at, n.attempts, n.hold, n.reason, n.remark, n.review, n.parties, %(at)s, n.accepted_by,
+    n.captured, n.compensates, n.ended_at
 FROM unnest(
     %(ids)s::uuid[], %(obligations)s::text[], %(payers)s::text[], %(payees)s::text[], %(currencies)s::text[],
     %(exponents)s::int[], %(amounts)s::numeric[], %(methods)s::text[], %(priorities)s::int[], %(ranks)s::timestamptz[],
     %(states)s::text[], %(waits)s::text[], %(dues)s::timestamptz[], %(attempts)s::int[], %(holds)s::uuid[],
-    %(reasons)s::text[], %(remarks)s::text[], %(reviews)s::uuid[], %(parties)s::text[], %(people)s::uuid[]
+    %(reasons)s::text[], %(remarks)s::text[], %(reviews)s::uuid[], %(parties)s::text[], %(people)s::uuid[],
+    %(captured)s::numeric[], %(compensated)s::uuid[], %(ended)s::timestamptz[]
 ) AS n (
     id, obligation_id, from_bank, to_bank, currency, exponent, amount, method, priority, rank, state, waiting_for, due_at,
-    attempts, hold, reason, remark, review, parties, accepted_by
+    attempts, hold, reason, remark, review, parties, accepted_by, captured, compensates, ended_at
 )
 ORDER BY n.obligation_id
 

@@ -1,7 +1,7 @@
 """Refusals over gRPC: a status, the sentence, and a google.rpc.ErrorInfo with the same code that HTTP answers with."""
 
 import asyncio
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
@@ -25,7 +25,10 @@ STATUS: dict[Kind, grpc.StatusCode] = {
     Kind.LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Kind.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
 }
-Context = grpc.aio.ServicerContext[Any, Any]
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+else:  # generic in its stubs only
+    Context = grpc.aio.ServicerContext
 
 
 class DeadlinePassed(Refusal):

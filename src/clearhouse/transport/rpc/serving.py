@@ -28,7 +28,6 @@ MESSAGE_BYTES_MAX = 1024 * 1024
 PUBLIC = "/grpc.health.v1.Health/"
 _visit: ContextVar[Visit] = ContextVar("visit")
 Service = Callable[[grpc.aio.Server], str]
-Handler = grpc.RpcMethodHandler[Any, Any]
 
 
 class RpcPortTaken(Refusal):
@@ -80,9 +79,9 @@ class _Entrance(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]]",
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
         """Return the call's function, with the entrance before it."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
