@@ -12,7 +12,15 @@ from clearhouse.slices.interbank import accounts_http as interbank_accounts
 from clearhouse.slices.interbank import commands as interbank
 from clearhouse.slices.interbank import engines, settlements_http
 from clearhouse.slices.interbank import rpc as interbank_rpc
-from clearhouse.slices.operations import access_http, approvals_http, audit_http, calendars_http, jobs_http, ledger_http
+from clearhouse.slices.operations import (
+    access_http,
+    approvals_http,
+    audit_http,
+    calendars_http,
+    events_http,
+    jobs_http,
+    ledger_http,
+)
 from clearhouse.transport.rpc.serving import Service
 
 
@@ -34,6 +42,7 @@ OPERATIONS = Product(
         calendars_http.router,
         jobs_http.router,
         approvals_http.router,
+        events_http.router,
     )
 )
 INTERBANK = Product(

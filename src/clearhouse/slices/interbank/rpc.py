@@ -3,6 +3,7 @@
 Promise: what is asked here is judged by the very types that HTTP reads into, so the same mistake has the same code.
 """
 
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
@@ -10,11 +11,13 @@ import grpc.aio
 import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from clearhouse import clock
 from clearhouse.refusals import Malformed
 from clearhouse.slices.interbank import banks, commands, reading
 from clearhouse.slices.interbank.banks import BankAccount, NoSuchAccount, Side
 from clearhouse.slices.interbank.parties import party, require_payer
 from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement
+from clearhouse.slices.interbank.telling import Listening, tell
 from clearhouse.transport.rpc.problems import Context
 from clearhouse.transport.rpc.serving import visit
 from clearhouse.v1 import interbank_pb2 as wire
@@ -68,6 +71,23 @@ class SettlementEngine(stubs.SettlementEngineServicer):
         del context
         return wire.GetVostroBalanceResponse(balance=await _balance("vostro", request.bank, request.currency, request.book))
 
+    async def StreamSettlementEvents(  # noqa: N802 - a call is named by its contract
+        self, request: wire.StreamSettlementEventsRequest, context: Context
+    ) -> AsyncIterator[wire.SettlementEvent]:
+        """Tell what happens to settlements, until the caller leaves."""
+        del context
+        here = visit()
+        book = here.require(commands.READ, request.book or None)
+        wanted = Listening(list(request.settlement_ids), list(request.banks), party(here.caller))
+        async for told in tell(here.door.database, book, wanted, after=request.after):
+            change = told.change
+            yield wire.SettlementEvent(
+                id=told.id, type=told.type, settlement_id=told.settlement, state=state(change.state.value),
+                from_bank=change.from_bank, to_bank=change.to_bank, amount=change.amount, currency=change.currency,
+                obligation_id=change.obligation_id, captured=change.captured or "", waiting_for=change.waiting_for or "",
+                reason=change.reason or "", at=instant(clock.parse(told.at)),
+            )  # fmt: skip
+
 
 def _command(request: wire.ExecuteSettlementRequest) -> ExecuteSettlement:
     asked: dict[str, Any] = {
@@ -76,7 +96,7 @@ def _command(request: wire.ExecuteSettlementRequest) -> ExecuteSettlement:
         if name != "remittance" or request.remittance
     }
     for name in ("debtor", "creditor"):
-        if request.HasField(name):  # type: ignore[arg-type] - one of the fields of the message
+        if request.HasField(name):
             given = getattr(request, name)
             asked[name] = {"name": given.name, "iban": given.iban}
     if request.method:
@@ -121,7 +141,7 @@ def shown(found: Settlement) -> wire.Settlement:
     return made
 
 
-def state(word: str) -> wire.SettlementState:
+def state(word: str) -> wire.SettlementState.ValueType:
     """Return a state as this wire numbers it."""
     return wire.SettlementState.Value(f"SETTLEMENT_STATE_{word}")
 

@@ -148,3 +148,7 @@ SELECT cursor FROM interbank_news WHERE book = %(book)s AND channel = %(channel)
 -- Notes how far the word of a bank has been read; of two readers at once the later one is behind, which costs nothing.
 INSERT INTO interbank_news (book, channel, cursor, read_at) VALUES (%(book)s, %(channel)s, %(cursor)s, %(at)s)
 ON CONFLICT (book, channel) DO UPDATE SET cursor = excluded.cursor, read_at = excluded.read_at
+
+-- name: newest_number
+-- The last number of the journal.
+SELECT coalesce(max(number), 0) AS number FROM journal WHERE book = %(book)s

@@ -79,13 +79,13 @@ class _Entrance(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]]",
+        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]",
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> "grpc.RpcMethodHandler[Any, Any]":
+    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """Return the call's function, with the entrance before it."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or method.startswith(PUBLIC):  # pyright: ignore[reportUnnecessaryComparison] - an unknown method has none
+        if handler is None or method.startswith(PUBLIC):
             return handler
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(
