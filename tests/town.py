@@ -110,6 +110,16 @@ class Town:
         await self.engine.hear([Word(each.id, "silent") for each in sent])
         return await self.show(accepted)
 
+    async def confirm(self, settlement: Settlement, total: str) -> None:
+        """Let the bank confirm that so much has left by now."""
+        await self.engine.hear([Word(UUID(settlement.uetr), "confirmed", total)])
+
+    async def alerts(self) -> int:
+        """Return how many alerts stand in the journal."""
+        async with self.house.database.writing(book=self.book) as tx:
+            lines = await tx.tuples("SELECT lines FROM journal WHERE book = %s", [self.book])
+        return sum(str(each[0]).count('"interbank.alert"') for each in lines)
+
 
 def obligation(name: str, **more: Any) -> dict[str, Any]:
     """Return what is asked for over a wire."""

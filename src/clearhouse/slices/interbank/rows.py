@@ -154,7 +154,8 @@ async def add(tx: Tx, rows: Sequence[Row], at: datetime) -> None:
         exponents=array([row.exponent for row in rows]), amounts=array([row.amount for row in rows]),
         methods=array([row.method for row in rows]), priorities=array([row.priority for row in rows]),
         ranks=_instants([row.rank for row in rows]), people=array([row.accepted_by for row in rows]),
-        parties=[row.parties for row in rows], compensated=array([row.compensates or "NULL" for row in rows]), **_arrays(rows, whole=False),
+        parties=[row.parties for row in rows], compensated=array([row.compensates or "NULL" for row in rows]),
+        **_arrays(rows, whole=False),
     )  # fmt: skip
     _checkpoints(tx, rows, at)
 
