@@ -3,6 +3,7 @@
 import uvloop
 from cyclopts import App
 
+from clearhouse.app.bench import interbank as bench_interbank
 from clearhouse.app.bench import ledger as bench_ledger
 from clearhouse.app.bench import printing
 from clearhouse.app.verbs import tell
@@ -28,3 +29,18 @@ def ledger(*, seconds: int = 90, json: bool = False, tigerbeetle: str | None = N
     """
     found = uvloop.run(bench_ledger.run(seconds, tigerbeetle=tigerbeetle, behind=behind, tell=tell))
     printing.show(found, as_json=json)
+
+
+@app.command
+def interbank(*, seconds: int = 60, json: bool = False) -> None:
+    """Measure settlements end to end with the simulated bank, counted in both books.
+
+    Parameters
+    ----------
+    seconds
+        How long the whole run takes, about.
+    json
+        Print one JSON object instead of a table.
+
+    """
+    printing.show(uvloop.run(bench_interbank.run(seconds, tell=tell)), as_json=json)

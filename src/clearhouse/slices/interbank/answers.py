@@ -102,7 +102,8 @@ async def hear(tx: Tx, asked: Sequence[Asked[Word]], at: datetime) -> list[Heard
     batch = _Batch(at, await _late(tx, given_up))
     answers = [_heard(batch, there, each.command) for each in asked]
     await book(tx, batch.answered, batch.postings, at)
-    await holds.pin(tx, sorted(set(batch.open)), at)
+    if batch.open:
+        await holds.pin(tx, sorted(set(batch.open)), at)
     await rows.write(tx, there.values(), at)
     await rows.add(tx, batch.returns, at)
     _compensate(tx, batch)

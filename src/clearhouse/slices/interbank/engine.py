@@ -25,6 +25,7 @@ from clearhouse.refusals import Refusal
 from clearhouse.slices.interbank import commands
 from clearhouse.slices.interbank.answers import Word
 from clearhouse.slices.interbank.channel import (
+    BATCH_MAX,
     Channel,
     NoAnswer,
     Notice,
@@ -125,7 +126,7 @@ class Engine:
         cursor = await self._cursor()
         mine, self.words = self.words, []
         try:
-            news = await self.channel.news(after=cursor)
+            news = await self.channel.news(after=cursor, most=BATCH_MAX)
         except (NotSent, NoAnswer, NotTaken) as refusal:
             _log.warning("the bank is not heard", reason=str(refusal))
             await self.hear(mine)

@@ -60,6 +60,7 @@ CREATE TABLE interbank_version (
 );
 
 -- priority: 0 urgent, 1 high, 2 normal. rank: when its turn is; a lower priority is an arrival so much later, so nothing starves.
+-- No foreign keys to the banks: they are looked up before and never removed, and a key would lock their rows at every insert.
 -- due_at: when something is to be done with it by itself. hold: the lock on its funds, while there is one or was.
 CREATE TABLE settlement_transactions (
     book int NOT NULL REFERENCES book,
@@ -94,8 +95,6 @@ CREATE TABLE settlement_transactions (
     sent_at timestamptz,
     ended_at timestamptz,
     PRIMARY KEY (book, id),
-    FOREIGN KEY (book, from_bank) REFERENCES interbank_bank,
-    FOREIGN KEY (book, to_bank) REFERENCES interbank_bank,
     CHECK (from_bank <> to_bank),
     CHECK (captured <= amount AND returned <= captured),
     CHECK (state <> 'COMPLETED' OR captured = amount),
