@@ -38,7 +38,7 @@ FUNDS = "1000000000.00"
 BATCH = 500
 CALLERS = 3
 OUTSTANDING_MAX = 10_000
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.2
 FIRST_OFFER = 0.02
 Tell = Callable[[str], None]
 
@@ -123,7 +123,8 @@ class Bench:
         async def again() -> None:
             nonlocal accepted
             while perf_counter() < start + seconds:
-                accepted += await self.execute(BATCH)
+                more = await self.execute(BATCH)
+                accepted += more
                 while accepted - await self.completed() > OUTSTANDING_MAX:
                     await asyncio.sleep(LOOK_SECONDS)
 
@@ -140,7 +141,8 @@ class Bench:
         while (elapsed := perf_counter() - start) < seconds:
             due = int(elapsed * OFFERED_A_SECOND) - (accepted - before)
             if due > 0:
-                accepted += await self.execute(due)
+                more = await self.execute(due)
+                accepted += more
             await asyncio.sleep(FIRST_OFFER)
         await self.drained(accepted)
         statement = (
