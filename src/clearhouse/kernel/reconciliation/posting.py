@@ -13,9 +13,10 @@ from uuid import UUID
 from clearhouse import ids
 from clearhouse.asking import Asked
 from clearhouse.kernel.db.database import Tx
-from clearhouse.kernel.ledger import accounts, posting
+from clearhouse.kernel.ledger import posting
 from clearhouse.kernel.ledger.transfers import Leg, PostTransaction
 from clearhouse.kernel.reconciliation.rules import DefineRules
+from clearhouse.kernel.reconciliation.rules import account as account_of
 from clearhouse.money import decimal_text
 from clearhouse.refusals import Kind, Refusal
 
@@ -78,7 +79,7 @@ async def post_differences(
     if not differences:
         return
     account, other = place(rules, where)
-    normal = {asset: (await accounts.find(tx, account, asset)).normal for asset in {each.asset for each in differences}}
+    normal = {asset: (await account_of(tx, account, asset)).normal for asset in {each.asset for each in differences}}
     asked = [Asked(_transaction(each, rules, other, normal[each.asset]), each.transaction, by) for each in differences]
     tx.careful = True  # a run is too long to be made again because somebody posted meanwhile
     for each, answer in zip(differences, await posting.post(tx, asked, at), strict=True):

@@ -23,7 +23,6 @@ from clearhouse.kernel.approvals.approval import digest
 from clearhouse.kernel.approvals.decisions import Remark
 from clearhouse.kernel.approvals.requests import Wanted
 from clearhouse.kernel.db.database import Tx
-from clearhouse.kernel.ledger import accounts
 from clearhouse.kernel.reconciliation import breaks, matches, posting, rules
 from clearhouse.kernel.reconciliation.breaks import Action, Break, BreakRef, Proposal, Row, subject
 from clearhouse.kernel.reconciliation.matches import BREAKS_MAX, Match, OneSideOnly, difference_of, open_ones
@@ -76,7 +75,7 @@ async def _proposed(tx: Tx, asked: Asked[Propose], at: datetime) -> Break:
     where = _where(command.action)
     if where is not None and difference:
         for account in posting.place((await rules.find(tx, first.name)).command, where):
-            await accounts.find(tx, account, first.asset)
+            await rules.account(tx, account, first.asset)
     proposal = Proposal(
         str(asked.id), command.action, [row.ref for row in chosen], decimal_text(difference, first.exponent), first.asset,
         ids.text("prn", asked.by), at, command.remark,

@@ -18,7 +18,7 @@ from clearhouse.kernel.approvals.policies import Sum
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.kernel.ledger import accounts
-from clearhouse.kernel.ledger.accounts import AccountNotFound, AssetUnknown
+from clearhouse.kernel.ledger.accounts import Account, AccountNotFound, AssetUnknown
 from clearhouse.kernel.ledger.transfers import AccountName
 from clearhouse.money import minor_units
 from clearhouse.refusals import Kind, Refusal
@@ -64,6 +64,13 @@ class AccountNeeded(Refusal):
     """A {part} needs the account that is reconciled, since the other leg of its transfers goes there."""
 
     code = "account_needed"
+    kind = Kind.REFUSED
+
+
+class AccountMissing(Refusal):
+    """There is no account {account} in {asset} to post with; open it first."""
+
+    code = "account_missing"
     kind = Kind.REFUSED
 
 
@@ -248,7 +255,12 @@ async def _check_accounts(tx: Tx, command: DefineRules) -> None:
     """Refuse an account that is not there in the currency that would be posted."""
     for asset in sorted({each.currency for rule in command.rules for each in rule.tolerance}):
         for code in (command.account, command.write_off):
-            try:
-                await accounts.find(tx, code or "", asset)
-            except AccountNotFound:
-                raise AccountNotFound(account=f"{code} in {asset}") from None
+            await account(tx, code or "", asset)
+
+
+async def account(tx: Tx, code: str, asset: str) -> Account:
+    """Return an account that is posted to."""
+    try:
+        return await accounts.find(tx, code, asset)
+    except AccountNotFound:
+        raise AccountMissing(account=code, asset=asset) from None

@@ -123,7 +123,7 @@ async def show_rules(request: Asking, rule_set: SetPath, book: Book = None) -> R
 
 @post(
     "/rule-sets/{rule_set:str}/items", summary="Deliver items of one side", request_max_body_size=BODY_BYTES_MAX,
-    operation_class=Delivered,
+    operation_class=Delivered, opt={"reads": [CSV]},
 )  # fmt: skip
 async def deliver_items(
     request: Asking, rule_set: SetPath, book: Book = None, key: IdempotencyKey = None,
@@ -131,9 +131,10 @@ async def deliver_items(
 ) -> Delivery:  # fmt: skip
     """Take in items for the next run, all or none: a JSON array, NDJSON, or CSV with a heading. Known items stay."""
     here(request).require(commands.WRITE, book)
+    items = _items(await request.body(), request.headers.get("content-type", ""))
     async with here(request).reading(READ, book) as tx:
         found = await rules.find(tx, rule_set)
-    delivery = Deliver(found.name, side, _items(await request.body(), request.headers.get("content-type", "")))
+    delivery = Deliver(found.name, side, items)
     return await here(request).submit(commands.DELIVER, delivery, book=book, key=key)
 
 
@@ -218,7 +219,7 @@ async def undo_match(request: Asking, match: MatchPath, book: Book = None, key: 
 @get("/breaks", summary="List breaks")
 async def list_breaks(
     request: Asking, book: Book = None, cursor: Cursor = None, limit: Limit = 100,
-    state: Annotated[State, QueryParameter(name="state", required=False, description="Those that are.")] = "open",
+    standing: Annotated[State, QueryParameter(name="state", required=False, description="Those that are.")] = "open",
     owner: Annotated[
         str | None, QueryParameter(name="owner", required=False, max_length=64, description="Whose they are.")
     ] = None,
@@ -232,7 +233,7 @@ async def list_breaks(
 ) -> Response[Page[Break]]:  # fmt: skip
     """Return breaks, those of the oldest items first."""
     until = breaks.before(clock.today(), age) if age else Filter().until
-    which = Filter(state, owner, reason, rule_set, until)
+    which = Filter(standing, owner, reason, rule_set, until)
     async with here(request).reading(READ, book) as tx:
         after = None if cursor is None else await breaks.find(tx, cursor)
         found = await breaks.listed(tx, which, after=after, most=limit + 1)
