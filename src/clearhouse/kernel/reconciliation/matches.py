@@ -246,6 +246,14 @@ async def find(tx: Tx, ref: str) -> Match:
     return (await _shown(tx, [await _find(tx, ref)]))[0]
 
 
+async def place_in(tx: Tx, batch: UUID, ref: str) -> int:
+    """Return which of the matches of a run one is."""
+    row = await _find(tx, ref)
+    if row.batch != batch:
+        raise MatchNotFound(id=ref)
+    return row.number
+
+
 async def of_batch(tx: Tx, batch: UUID, *, after: int = 0, most: int = 100) -> list[Match]:
     """Return the matches of a run, in order."""
     return await _shown(tx, await tx.rows(_sql["matches_page"], _Row, book=tx.book, batch=batch, after=after, most=most))

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from dataclasses import dataclass
 from io import StringIO
 from typing import Annotated, Any
 
@@ -72,6 +73,7 @@ class Proposed(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
     remark: Remark = ""
 
 
+@dataclass
 class Delivered(Operation):
     """How a delivery is documented: items as an array, one on each line, or a table."""
 
@@ -173,7 +175,7 @@ async def list_matches(
     """Return the matches of a run, with their items, in order; undone ones say so."""
     async with here(request).reading(READ, book) as tx:
         own = ids.parse("run", (await runs.find(tx, run)).id)
-        after = 0 if cursor is None else matches.parsed((await matches.find(tx, cursor)).id)[1]
+        after = 0 if cursor is None else await matches.place_in(tx, own, cursor)
         found = await matches.of_batch(tx, own, after=after, most=limit + 1)
     return page(request, found, limit, lambda each: each.id)
 
@@ -277,10 +279,13 @@ async def propose_resolution(
     return await here(request).submit(commands.PROPOSE, command, book=book, key=key)
 
 
-@post("/breaks/{broken:str}/resolve", summary="Carry out what was approved", status_code=200)
-async def resolve_break(request: Asking, broken: BreakPath, book: Book = None, key: IdempotencyKey = None) -> Match:
+@post("/resolutions", summary="Carry out what was approved")
+async def resolve_break(
+    request: Asking, data: Annotated[Resolve, body({"broken": "brk_0000000000000000000000002A"})], book: Book = None,
+    key: IdempotencyKey = None,
+) -> Match:  # fmt: skip
     """Resolve a break as it was proposed and approved; what differs is posted."""
-    return await here(request).submit(commands.RESOLVE, Resolve(broken), book=book, key=key)
+    return await here(request).submit(commands.RESOLVE, data, book=book, key=key)
 
 
 # Bodies --------------------------------------------------------------------------------------------------------------
