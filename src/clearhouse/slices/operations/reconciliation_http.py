@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response, Router
 from litestar.enums import RequestEncodingType
-from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIType, Operation, Reference, RequestBody, Schema
+from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import PathParameter, QueryParameter
 
 from clearhouse import clock, ids
@@ -74,12 +74,22 @@ class Proposed(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
 
 
 @dataclass
+class _Written(Schema):
+    """The schema of one item, where no route's own types name it."""
+
+    def to_schema(self) -> dict[str, Any]:
+        """Return it as it stands in the document."""
+        _, components = msgspec.json.schema_components([Item])
+        return components[Item.__name__]
+
+
+@dataclass
 class Delivered(Operation):
     """How a delivery is documented: items as an array, one on each line, or a table."""
 
     def __post_init__(self) -> None:
         """Say what the body may be."""
-        each = Reference(ref="#/components/schemas/Item")
+        each = _Written()
         table = "\n".join([",".join(_ITEM), ",".join(_ITEM.values())])
         many = Schema(type=OpenAPIType.ARRAY, items=each, max_items=ITEMS_MAX, examples=[[_ITEM]])
         self.request_body = RequestBody(
