@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router
-from litestar.params import JSONBody, PathParameter
+from litestar.params import PathParameter
 
 from clearhouse import clock
 from clearhouse.kernel.approvals import inbox, policies
@@ -13,12 +13,16 @@ from clearhouse.kernel.approvals.decisions import Approve, LevelNumber, Reason, 
 from clearhouse.kernel.approvals.policies import Policy, SetPolicy
 from clearhouse.slices.operations import commands
 from clearhouse.transport.http.paging import Cursor, Limit, Page, page
-from clearhouse.transport.http.routes import get, post
+from clearhouse.transport.http.routes import body, get, post
 from clearhouse.transport.http.visits import Book, IdempotencyKey, here
 
 READ = "approvals:read"
 Asking = Request[Any, Any, Any]
 PolicyPath = Annotated[str, PathParameter(description="The kind of subject that the rules are for.", max_length=64)]
+_POLICY = {
+    "kind": "programs.payout_batch",
+    "levels": [{"role": "approver"}, {"role": "approver", "at_least": [{"amount": "10000.00", "currency": "USD"}]}],
+}
 ApprovalPath = Annotated[str, PathParameter(description="An approval's id.", max_length=64)]
 
 
@@ -60,7 +64,9 @@ async def show_policy(request: Asking, policy: PolicyPath, book: Book = None) ->
 
 
 @post("/policies", summary="Set who approves a kind of subject")
-async def set_policy(request: Asking, data: JSONBody[SetPolicy], book: Book = None, key: IdempotencyKey = None) -> Policy:
+async def set_policy(
+    request: Asking, data: Annotated[SetPolicy, body(_POLICY)], book: Book = None, key: IdempotencyKey = None
+) -> Policy:
     """Set the rules for a kind of subject; requests that are under way keep theirs."""
     return await here(request).submit(commands.SET_POLICY, data, book=book, key=key)
 
@@ -86,7 +92,11 @@ async def show_approval(request: Asking, approval: ApprovalPath, book: Book = No
 
 @post("/{approval:str}/approve", summary="Approve", status_code=200)
 async def approve(
-    request: Asking, approval: ApprovalPath, data: JSONBody[Agreement], book: Book = None, key: IdempotencyKey = None
+    request: Asking,
+    approval: ApprovalPath,
+    data: Annotated[Agreement, body({"level": 1})],
+    book: Book = None,
+    key: IdempotencyKey = None,
 ) -> Approval:
     """Approve at the level that you see; if it has passed meanwhile, nothing is done."""
     command = Approve(approval, data.level, data.remark)
@@ -95,7 +105,11 @@ async def approve(
 
 @post("/{approval:str}/reject", summary="Reject", status_code=200)
 async def reject(
-    request: Asking, approval: ApprovalPath, data: JSONBody[Rejection], book: Book = None, key: IdempotencyKey = None
+    request: Asking,
+    approval: ApprovalPath,
+    data: Annotated[Rejection, body({"remark": "the account is another one"})],
+    book: Book = None,
+    key: IdempotencyKey = None,
 ) -> Approval:
     """Say no, with the reason; it ends there."""
     return await here(request).submit(commands.REJECT, Reject(approval, data.remark), book=book, key=key)
@@ -103,7 +117,11 @@ async def reject(
 
 @post("/{approval:str}/withdraw", summary="Withdraw a request", status_code=200)
 async def withdraw(
-    request: Asking, approval: ApprovalPath, data: JSONBody[Withdrawal], book: Book = None, key: IdempotencyKey = None
+    request: Asking,
+    approval: ApprovalPath,
+    data: Annotated[Withdrawal, body({"remark": "sent twice"})],
+    book: Book = None,
+    key: IdempotencyKey = None,
 ) -> Approval:
     """Take back a request for what you created, edited or submitted."""
     return await here(request).submit(commands.WITHDRAW, Withdraw(approval, data.remark), book=book, key=key)
