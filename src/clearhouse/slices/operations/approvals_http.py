@@ -4,13 +4,14 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router
-from litestar.params import PathParameter
+from litestar.params import PathParameter, QueryParameter
 
 from clearhouse import clock
 from clearhouse.kernel.approvals import inbox, policies
-from clearhouse.kernel.approvals.approval import Approval
+from clearhouse.kernel.approvals.approval import Approval, State, Subject
 from clearhouse.kernel.approvals.decisions import Approve, LevelNumber, Reason, Reject, Remark, Withdraw
 from clearhouse.kernel.approvals.policies import Policy, SetPolicy
+from clearhouse.refusals import Malformed
 from clearhouse.slices.operations import commands
 from clearhouse.transport.http.paging import Cursor, Limit, Page, page
 from clearhouse.transport.http.routes import body, get, post
@@ -19,6 +20,13 @@ from clearhouse.transport.http.visits import Book, IdempotencyKey, here
 READ = "approvals:read"
 Asking = Request[Any, Any, Any]
 PolicyPath = Annotated[str, PathParameter(description="The kind of subject that the rules are for.", max_length=64)]
+KindFilter = Annotated[
+    str | None, QueryParameter(name="kind", required=False, description="Only of this kind of subject.", max_length=63)
+]
+SubjectFilter = Annotated[
+    str | None, QueryParameter(name="subject", required=False, description="Only of this subject.", max_length=200)
+]
+StateFilter = Annotated[State | None, QueryParameter(name="state", required=False, description="Only in this state.")]
 _POLICY = {
     "kind": "programs.payout_batch",
     "levels": [{"role": "approver"}, {"role": "approver", "at_least": [{"amount": "10000.00", "currency": "USD"}]}],
@@ -83,6 +91,21 @@ async def show_inbox(
     return page(request, found, limit, lambda each: each.id)
 
 
+@get("/", summary="List approvals")
+async def list_approvals(
+    request: Asking, kind: KindFilter = None, subject: SubjectFilter = None, in_state: StateFilter = None,
+    book: Book = None, cursor: Cursor = None, limit: Limit = 100,
+) -> Response[Page[Approval]]:  # fmt: skip
+    """Return approvals, newest first: in any state or in one, of everything or of one subject (its kind and its id)."""
+    if (kind is None) != (subject is None):
+        raise Malformed(field="subject", problem="a kind and a subject come together")
+    of = None if kind is None or subject is None else Subject(kind, subject)
+    async with here(request).reading(READ, book) as tx:
+        before = None if cursor is None else await inbox.find(tx, cursor)
+        found = await inbox.listed(tx, subject=of, state=in_state, before=before, most=limit + 1)
+    return page(request, found, limit, lambda each: each.id)
+
+
 @get("/{approval:str}", summary="Show an approval")
 async def show_approval(request: Asking, approval: ApprovalPath, book: Book = None) -> Approval:
     """Return an approval with its levels, who had a hand in it, and what was done on it."""
@@ -130,7 +153,7 @@ async def withdraw(
 router = Router(
     "/approvals",
     route_handlers=[
-        list_policies, show_policy, set_policy, show_inbox, show_approval, approve, reject, withdraw,
+        list_policies, show_policy, set_policy, show_inbox, list_approvals, show_approval, approve, reject, withdraw,
     ],
     tags=["approvals"],
 )  # fmt: skip
