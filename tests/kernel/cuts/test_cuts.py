@@ -35,7 +35,7 @@ async def entered(database: Database, *names: str) -> dict[str, int]:
 
 async def moved(database: Database, name: str, book: int = MAIN) -> int:
     async with database.writing(book=book) as tx:
-        return await cuts.move(tx, name, clock.now())
+        return (await cuts.move(tx, [name], clock.now()))[name]
 
 
 def somebody_waits(dsn: str) -> bool:
@@ -56,8 +56,8 @@ async def test_a_new_cut_stands_at_one_and_opening_it_again_leaves_it_where_it_i
 
 async def test_an_unknown_cut_is_not_entered_and_not_moved(kept: Database) -> None:
     assert await entered(kept, "round", "cycle") == {"round": 1}
-    with pytest.raises(NotFound):
-        await moved(kept, "cycle")
+    async with kept.writing(book=MAIN) as tx:
+        assert await cuts.move(tx, ["cycle", "month"], clock.now()) == {"month": 2}
 
 
 async def test_a_closer_waits_for_a_writer_and_a_writer_who_comes_while_it_waits_is_on_the_new_side(
@@ -79,7 +79,7 @@ async def test_a_writer_who_waited_for_a_closer_that_failed_finds_the_old_positi
 
     async def fail() -> None:
         async with kept.writing(book=MAIN) as tx:
-            assert await cuts.move(tx, "round", clock.now()) == 2
+            assert await cuts.move(tx, ["round"], clock.now()) == {"round": 2}
             coming.append(asyncio.create_task(entered(kept, "round")))
             await until_somebody_waits(owner_dsn)
             raise ZeroDivisionError

@@ -27,11 +27,6 @@ class Place:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Moved:
-    position: int
-
-
 def open_cuts(tx: Tx, names: Sequence[str], at: datetime) -> None:
     """Have cuts of these names; a new one stands at 1."""
     tx.later(_sql["open_cuts"], book=tx.book, names=sorted(set(names)), at=at)
@@ -43,12 +38,13 @@ async def enter(tx: Tx, names: Sequence[str]) -> dict[str, int]:
     return {each.name: each.position for each in places}
 
 
-async def move(tx: Tx, name: str, at: datetime) -> int:
-    """Wait for everybody who entered, and let all who come later find the next position; return that one. Commit at once."""
-    moved = await tx.row(_sql["move"], _Moved, book=tx.book, name=name, at=at)
-    if moved is None:
-        raise NotFound(what="cut", id=name)
-    return moved.position
+async def move(tx: Tx, names: Sequence[str], at: datetime) -> dict[str, int]:
+    """Wait for everybody who entered these cuts, and let all who come later find the next position; return those.
+
+    Commit at once; an unknown cut is missing.
+    """
+    places = await tx.rows(_sql["move"], Place, book=tx.book, names=list(names), at=at)
+    return {each.name: each.position for each in places}
 
 
 async def hold(tx: Tx, number: int) -> None:

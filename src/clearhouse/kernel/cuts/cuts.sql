@@ -9,8 +9,8 @@ ON CONFLICT (book, name) DO NOTHING
 SELECT name, position FROM enter_cuts(%(book)s, %(names)s::text[])
 
 -- name: move
--- Waits until nobody writes to a cut any more, moves it on by one, and says where it stands now.
-SELECT position FROM move_cut(%(book)s, %(name)s, %(at)s)
+-- Waits until nobody writes to these cuts any more, moves each on by one, and says where they stand now.
+SELECT name, position FROM move_cuts(%(book)s, %(names)s::text[], %(at)s)
 
 -- name: hold
 -- Waits until nobody writes to a cut whose place is kept by its owner, and keeps it so until we commit.

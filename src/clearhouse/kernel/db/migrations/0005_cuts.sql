@@ -34,14 +34,17 @@ BEGIN
     RETURN QUERY SELECT c.name, c.position FROM clearhouse.cut AS c WHERE c.book = a_book AND c.name = ANY (names);
 END $$;
 
--- What a closer does: wait until nobody writes, and move on by one. The lock goes with the commit, which is to come at once.
-CREATE FUNCTION move_cut(a_book int, a_name text, at timestamptz) RETURNS TABLE ("position" bigint) LANGUAGE plpgsql
-SET enable_seqscan = off
+-- What a closer does: wait until nobody writes, and move on by one. The locks go with the commit, which is to come at once.
+CREATE FUNCTION move_cuts(a_book int, names text[], at timestamptz) RETURNS TABLE (name text, "position" bigint)
+LANGUAGE plpgsql SET enable_seqscan = off
 AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock(a_book, c.number) FROM clearhouse.cut AS c WHERE c.book = a_book AND c.name = a_name;
+    PERFORM pg_advisory_xact_lock(a_book, entered.number)
+    FROM (
+        SELECT c.number FROM clearhouse.cut AS c WHERE c.book = a_book AND c.name = ANY (names) ORDER BY c.number OFFSET 0
+    ) AS entered;
     RETURN QUERY UPDATE clearhouse.cut AS c SET position = c.position + 1, moved_at = at
-    WHERE c.book = a_book AND c.name = a_name RETURNING c.position;
+    WHERE c.book = a_book AND c.name = ANY (names) RETURNING c.name, c.position;
 END $$;
 
 -- The ledger's day is the cut number 0 of its book. As in the ground floor but for the key of that lock.
@@ -91,8 +94,8 @@ BEGIN
     FROM unnest(moves) AS m;
 END $$;
 
-REVOKE EXECUTE ON FUNCTION enter_cuts, move_cut FROM public;
-GRANT EXECUTE ON FUNCTION enter_cuts, move_cut TO clearhouse_writer;
+REVOKE EXECUTE ON FUNCTION enter_cuts, move_cuts FROM public;
+GRANT EXECUTE ON FUNCTION enter_cuts, move_cuts TO clearhouse_writer;
 GRANT SELECT ON cut TO clearhouse_writer, clearhouse_reader;
 GRANT INSERT ON cut TO clearhouse_writer;
 GRANT UPDATE (position, moved_at) ON cut TO clearhouse_writer;
