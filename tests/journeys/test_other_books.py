@@ -70,6 +70,7 @@ CURSORS: Mapping[Route, str] = {
     ("get", RECONCILIATION + "/rule-sets/{rule_set}/runs"): "run",
     ("get", RECONCILIATION + "/runs/{run}/matches"): "match",
     ("get", f"{RECONCILIATION}/breaks"): "broken",
+    ("get", APPROVALS): "approval",
     ("get", f"{LEDGER}/days"): "",
     ("get", CALENDARS): "",
     ("get", "/api/v1/audit/lines"): "",
