@@ -8,7 +8,15 @@ from litestar import Router
 from clearhouse.kernel.access import roles
 from clearhouse.kernel.access.roles import Role, Scope
 from clearhouse.kernel.db.database import Database
-from clearhouse.slices.operations import access_http, approvals_http, audit_http, calendars_http, jobs_http, ledger_http
+from clearhouse.slices.operations import (
+    access_http,
+    approvals_http,
+    audit_http,
+    calendars_http,
+    jobs_http,
+    ledger_http,
+    reconciliation_http,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,7 @@ OPERATIONS = Product(
         calendars_http.router,
         jobs_http.router,
         approvals_http.router,
+        reconciliation_http.router,
     )
 )
 PRODUCTS = (OPERATIONS,)
