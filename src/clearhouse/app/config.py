@@ -1,8 +1,10 @@
 """Settings: at most 25, each an environment variable with a default that works."""
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from clearhouse.refusals import Kind, Refusal
@@ -29,6 +31,7 @@ class Config:
     rate_limit: int = 20_000
     log_level: str = "info"
     memory_megabytes: int | None = None
+    webhook_networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> "Config":
@@ -45,6 +48,7 @@ class Config:
             rate_limit=_number(given, "RATE_LIMIT", 20_000, least=1),
             log_level=given.get("LOG_LEVEL", "info").lower(),
             memory_megabytes=_number(given, "MEMORY_MB", 0) or None,
+            webhook_networks=_networks(given, "WEBHOOK_NETWORKS"),
         )
 
 
@@ -53,3 +57,13 @@ def _number(given: dict[str, str], name: str, default: int, *, least: int = 0, m
     if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
         raise SettingRefused(name=name, wanted=f"a whole number from {least} to {most}", given=text[:40])
     return int(text)
+
+
+def _networks(given: dict[str, str], name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    texts = [each.strip() for each in given.get(name, "").split(",") if each.strip()]
+    try:
+        return tuple(ipaddress.ip_network(each) for each in texts)
+    except ValueError as error:
+        raise SettingRefused(
+            name=name, wanted="networks like 10.1.0.0/16, with commas between", given=given[name][:40]
+        ) from error

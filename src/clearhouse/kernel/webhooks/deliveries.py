@@ -3,11 +3,11 @@
     pending ──► delivered        dead and delivered go back to pending by a replay
        └──────► dead
 
-Promise: deliveries of an endpoint are made in the transaction that says how far it has come in the log, so each event has one
-and never two. Of one that is pending somebody is always to try: a sender that dies loses its claim when the lease ends.
+Promise: deliveries of an endpoint are made in the transaction that says how far it has come in the log, so each event has
+one and never two. Of one that is pending somebody is always to try: a sender that dies loses its claim when the lease ends.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -20,7 +20,7 @@ from clearhouse.kernel.access.principals import readable
 from clearhouse.kernel.db.arrays import array, texts
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.journal import events, writing
-from clearhouse.kernel.journal.events import Event
+from clearhouse.kernel.journal.events import Cursor, Event, MalformedCursor, Sealed, cursor_after, events_of
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.webhooks.endpoints import PREFIX, WebhookNotFound, sql
 from clearhouse.refusals import Kind, Refusal
@@ -46,7 +46,7 @@ class DeliveryNotFound(Refusal):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """What became of an event for a webhook. `next_at` is when it is tried (again); `answer` is the beginning of the last one."""
+    """What became of an event for a webhook. `next_at` is when it is tried again, `answer` the beginning of the last."""
 
     event: str
     type: str
@@ -90,6 +90,11 @@ class Listening:
     types: list[str]
     number: int
     place: int
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where it goes on."""
+        return Cursor(self.number, self.place)
 
     def wants(self, event: Event) -> bool:
         """Tell whether an event is for this endpoint: a try is for one, whatever the types."""
@@ -135,34 +140,40 @@ def after_failure(claim: Claim, *, at: datetime, chance: float) -> tuple[State, 
     return ("dead", at) if following > claim.ends_at else ("pending", following)
 
 
-async def spread(tx: Tx, at: datetime) -> int:
-    """Make the deliveries of the next events for every endpoint of a book, and return how many events were looked at."""
+async def spread(tx: Tx, at: datetime) -> bool:
+    """Make the deliveries of the next events for every endpoint of a book; tell whether any of them came further."""
     listening = await tx.rows(sql["listening"], Listening, book=tx.book, room=ROOM)
     made: list[tuple[UUID, Event]] = []
-    moved: list[tuple[UUID, Event]] = []
-    looked = 0
-    for place in sorted({(each.number, each.place) for each in listening}):
-        following = await events.after(tx, place, READ_MOST)
-        looked += len(following)
-        here = [each for each in listening if (each.number, each.place) == place] if following else []
-        made += [(each.id, event) for each in here for event in following if each.wants(event)]
-        moved += [(each.id, following[-1]) for each in here]
+    moved: list[tuple[UUID, Cursor]] = []
+    for cursor in sorted({each.cursor for each in listening}):
+        page = await events.after(tx, cursor, most=READ_MOST)
+        if page.cursor != cursor:
+            here = [each for each in listening if each.cursor == cursor]
+            made += [(each.id, event) for each in here for event in page.events if each.wants(event)]
+            moved += [(each.id, page.cursor) for each in here]
     await _add(tx, made, at)
     if moved:
         await tx.do(
             sql["move_webhooks"], book=tx.book, ids=array([each for each, _ in moved]),
-            numbers=array([event.number for _, event in moved]), places=array([event.place for _, event in moved]),
+            numbers=array([cursor.number for _, cursor in moved]), places=array([cursor.place for _, cursor in moved]),
         )  # fmt: skip
-    return looked
+    return bool(moved)
 
 
 async def _add(tx: Tx, made: Sequence[tuple[UUID, Event]], at: datetime) -> None:
     if made:
         await tx.do(
-            sql["add_deliveries"], book=tx.book, at=at, ends_at=at + KEPT_TRYING, endpoints=array([each for each, _ in made]),
-            numbers=array([event.number for _, event in made]), places=array([event.place for _, event in made]),
+            sql["add_deliveries"], book=tx.book, at=at, ends_at=at + KEPT_TRYING,
+            endpoints=array([each for each, _ in made]),
+            numbers=array([event.cursor.number for _, event in made]),
+            places=array([event.cursor.place - 1 for _, event in made]),
             types=texts([event.type for _, event in made]),
         )  # fmt: skip
+
+
+async def books_listening(tx: Tx) -> list[int]:
+    """Return the books that have an endpoint which is enabled."""
+    return [int(str(book)) for (book,) in await tx.tuples(sql["books_listening"])]
 
 
 async def due(tx: Tx, at: datetime) -> list[tuple[int, UUID]]:
@@ -174,6 +185,18 @@ async def claim(tx: Tx, endpoint: UUID, *, at: datetime, most: int) -> list[Clai
     """Take some deliveries of an endpoint for as long as the lease lasts."""
     found = await tx.rows(sql["claim"], Claim, book=tx.book, endpoint=endpoint, at=at, lease=at + LEASE, most=most)
     return sorted(found, key=lambda each: (each.number, each.place))
+
+
+async def events_at(tx: Tx, places: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Event]:
+    """Return events by where they are in the log."""
+
+    def sealed(**row: object) -> Sealed:
+        return Sealed(tx.book, **row)  # pyright: ignore[reportArgumentType] - the statement names the columns of this type
+
+    wanted = set(places)
+    rows = await tx.rows(sql["events_at"], sealed, book=tx.book, numbers=array(sorted({number for number, _ in wanted})))
+    found = {position(event.id, tx.book): event for row in rows for event in events_of(row)}
+    return {place: found[place] for place in wanted if place in found}
 
 
 async def record(tx: Tx, endpoint: UUID, tried: Sequence[Tried], at: datetime) -> None:
@@ -222,10 +245,8 @@ async def _known(tx: Tx, endpoint: UUID, webhook: str, event: str) -> tuple[int,
 
 def position(event: str, book: int) -> tuple[int, int]:
     """Return where an event of a book is in the log, or nowhere."""
-    parts = event.split("-")
-    if len(parts) != 3 or not all(each.isascii() and each.isdigit() and len(each) < 19 for each in parts):  # noqa: PLR2004 - book, number, place
+    try:
+        number, following = cursor_after(event, book)
+    except MalformedCursor:
         return -1, -1
-    own, number, place = (int(each) for each in parts)
-    return (number, place) if own == book and place <= _LAST[1] else (-1, -1)
-
-
+    return number, following - 1

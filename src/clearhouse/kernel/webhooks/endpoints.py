@@ -1,7 +1,7 @@
 """Endpoints: where events of a book go, which of them, and the secrets that they are signed with.
 
-Promise: a secret is in the answer that made it and in no other, in no line of the journal and under no stored key. A replaced
-one is good for a day longer.
+Promise: a secret is in the answer that made it and in no other, in no line of the journal and under no stored key. One that
+is replaced is good for a day longer.
 """
 
 import base64
@@ -27,13 +27,11 @@ WEBHOOKS_MAX = 100
 SECRETS_MAX = 5
 SECRET_BYTES = 32
 OVERLAP = timedelta(days=1)
-AT_THE_END = 2**31 - 1  # a place behind every event of a row
 Url = Annotated[
-    str, msgspec.Meta(min_length=8, max_length=2_000, pattern=r"^https?://[!-~]+$(?!\n)", examples=["https://192.0.2.7/hooks"])
+    str,
+    msgspec.Meta(min_length=8, max_length=2_000, pattern=r"^https?://[!-~]+$(?!\n)", examples=["https://192.0.2.7/hooks"]),
 ]
-Description = Annotated[
-    str, msgspec.Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)", examples=["the warehouse"])
-]
+Description = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)", examples=["the warehouse"])]
 TypeFilter = Annotated[
     str,
     msgspec.Meta(
@@ -191,7 +189,7 @@ async def _add(tx: Tx, asked: Asked[AddWebhook], at: datetime) -> AddedWebhook |
     secret = make()
     added = await tx.row(
         sql["add_webhook"], Row, book=tx.book, id=asked.id, url=command.url, description=command.description,
-        types=sorted(set(command.types)), at=at, by=asked.by, place=AT_THE_END, most=WEBHOOKS_MAX,
+        types=sorted(set(command.types)), at=at, by=asked.by, most=WEBHOOKS_MAX,
     )  # fmt: skip
     if added is None:
         return ManyWebhooks(most=str(WEBHOOKS_MAX))
@@ -229,7 +227,7 @@ async def enable_webhooks(tx: Tx, asked: Sequence[Asked[EnableWebhook]], at: dat
         there = await _found(tx, each.command.webhook)
         if isinstance(there, Webhook) and there.state == "disabled":
             enabled = await tx.do(
-                sql["enable_webhook"], book=tx.book, id=readable(PREFIX, there.id), at=at, place=AT_THE_END, most=WEBHOOKS_MAX
+                sql["enable_webhook"], book=tx.book, id=readable(PREFIX, there.id), at=at, most=WEBHOOKS_MAX
             )
             there = await _found(tx, there.id) if enabled else ManyWebhooks(most=str(WEBHOOKS_MAX))
         answers.append(there)

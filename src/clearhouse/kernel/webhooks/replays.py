@@ -79,9 +79,7 @@ async def _replay(tx: Tx, command: ReplayWebhook, at: datetime) -> Replayed:
         return Replayed(command.webhook, await tx.do(sql["replay_dead"], **again))
     number, place = position(command.event, tx.book)
     if await tx.do(sql["replay_one"], number=number, place=place, **again) == 0:
-        there = await tx.tuples(
-            sql["delivery"], {"book": tx.book, "endpoint": endpoint, "number": number, "place": place}
-        )
+        there = await tx.tuples(sql["delivery"], {"book": tx.book, "endpoint": endpoint, "number": number, "place": place})
         if there:
             raise DeliveryPending(event=command.event)
         raise DeliveryNotFound(webhook=command.webhook, event=command.event)
@@ -101,4 +99,4 @@ async def _rewind(tx: Tx, endpoint: UUID, since: datetime) -> None:
             high = middle
     first = await tx.row(sql["first_since"], _Place, book=tx.book, number=low, since=since)
     if first is not None:
-        await tx.do(sql["rewind"], book=tx.book, id=endpoint, number=first.number, place=0)
+        await tx.do(sql["rewind"], book=tx.book, id=endpoint, number=first.number)

@@ -20,9 +20,9 @@ INSERT INTO webhook_endpoint (
 )
 SELECT %(book)s, %(id)s, %(url)s, %(description)s, %(types)s::text[], 'enabled', '', %(at)s, %(by)s, %(at)s,
     coalesce((
-        SELECT number FROM journal WHERE book = %(book)s AND number IS NOT NULL ORDER BY number DESC LIMIT 1
+        SELECT number + 1 FROM journal WHERE book = %(book)s AND number IS NOT NULL ORDER BY number DESC LIMIT 1
     ), 0),
-    %(place)s
+    0
 WHERE (SELECT count(*) FROM webhook_endpoint WHERE book = %(book)s AND state = 'enabled') < %(most)s
 RETURNING id, url, description, types, state, reason, added_at, added_by, changed_at
 
@@ -43,9 +43,9 @@ WHERE book = %(book)s AND id = %(id)s AND state = 'enabled'
 -- Lets a webhook go on at the end of the log, if there are not too many.
 UPDATE webhook_endpoint SET state = 'enabled', reason = '', changed_at = %(at)s,
     number = coalesce((
-        SELECT j.number FROM journal AS j WHERE j.book = %(book)s AND j.number IS NOT NULL ORDER BY j.number DESC LIMIT 1
+        SELECT j.number + 1 FROM journal AS j WHERE j.book = %(book)s AND j.number IS NOT NULL ORDER BY j.number DESC LIMIT 1
     ), 0),
-    place = %(place)s
+    place = 0
 WHERE book = %(book)s AND id = %(id)s AND state = 'disabled'
     AND (SELECT count(*) FROM webhook_endpoint WHERE book = %(book)s AND state = 'enabled') < %(most)s
 
@@ -98,6 +98,18 @@ FROM (
         AS u (id, number, place) OFFSET 0
 ) AS n
 WHERE e.book = n.book AND e.id = n.id
+
+-- name: events_at
+-- Rows of the log by their numbers, with what their events say about where they come from.
+SELECT j.number, j.principal, j.lines, '/books/' || b.name AS source,
+    CASE WHEN j.at >= '0001-01-01Z' AND j.at < '10000-01-01Z' THEN j.at ELSE '0001-01-01Z' END AS at
+FROM (SELECT %(book)s::int AS book, u.number FROM unnest(%(numbers)s::bigint[]) AS u (number) OFFSET 0) AS n
+JOIN journal AS j ON j.book = n.book AND j.number = n.number
+JOIN book AS b ON b.id = n.book
+
+-- name: books_listening
+-- The books that have an endpoint which is enabled.
+SELECT DISTINCT book FROM webhook_endpoint WHERE state = 'enabled' ORDER BY book
 
 -- name: due
 -- The enabled webhooks of every book that have something to be sent.
@@ -164,9 +176,9 @@ SET state = 'pending', attempts = 0, next_at = %(at)s, ends_at = %(ends_at)s, en
 WHERE book = %(book)s AND endpoint = %(endpoint)s AND state = 'dead'
 
 -- name: rewind
--- Takes a webhook back to a place in the log, never forward.
-UPDATE webhook_endpoint SET number = %(number)s, place = %(place)s
-WHERE book = %(book)s AND id = %(id)s AND (number, place) > (%(number)s, %(place)s)
+-- Takes a webhook back to a row of the log, never forward.
+UPDATE webhook_endpoint SET number = %(number)s, place = 0
+WHERE book = %(book)s AND id = %(id)s AND (number, place) > (%(number)s, 0)
 
 -- name: row_at_or_after
 -- The first row of the log at or after a number, with its time.

@@ -49,7 +49,9 @@ class _Guarded(httpcore.AsyncNetworkBackend):
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._inner = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())  # its twin for a machine without anyio is none
+        self._inner = cast(
+            "httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend()
+        )  # its twin for a machine without anyio is none
 
     async def connect_tcp(
         self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,  # noqa: ASYNC109 - theirs
