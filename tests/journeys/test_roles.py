@@ -69,6 +69,7 @@ WHO: Mapping[Asked, str] = {
     ("post", "/access/principals/{principal}/keys"): "admin",
     ("post", "/access/keys/{key_id}/revoke"): "admin",
     ("get", "/jobs"): "operator auditor",
+    ("get", "/events/readers"): "operator auditor",
     ("get", "/approvals/policies"): "viewer operator approver auditor admin",
     ("get", "/approvals/policies/{policy}"): "viewer operator approver auditor admin",
     ("post", "/approvals/policies"): "admin",

@@ -17,11 +17,12 @@ from clearhouse.slices.operations import (
     calendars_http,
     commands,
     events_http,
+    feed_http,
     jobs_http,
     ledger_http,
     webhook_commands,
     webhooks_http,
-)  # fmt: skip
+)
 from clearhouse.transport.webhooks.delivering import deliver
 
 
@@ -48,6 +49,7 @@ OPERATIONS = Product(
         jobs_http.router,
         approvals_http.router,
         webhooks_http.router,
+        feed_http.router,
         events_http.router,
     ),
     works=(deliver,),

@@ -12,6 +12,7 @@ from clearhouse import clock
 from clearhouse.app.worker import total_days
 from clearhouse.kernel.db.database import READER, WRITER, Database
 from clearhouse.kernel.db.faults import Poison
+from clearhouse.kernel.journal import readers
 from house import House, movement, ok, post
 from papers import PAPER, POLICIES, WRITE, Desk, Write
 
@@ -64,6 +65,8 @@ async def fill(house: House, book: str) -> None:
     ok(await operator.post(f"{LEDGER}/days", json={"day": str(today - timedelta(days=8))}))
     ok(await operator.post("/api/v1/calendars", json={"name": "payouts", "closed": ["2026-12-24"]}))
     await approve(Desk(house), book)
+    async with house.database.writing() as tx:
+        await readers.enrol_everywhere(tx, "somebody")
 
 
 async def approve(desk: Desk, book: str) -> None:

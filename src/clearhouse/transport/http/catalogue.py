@@ -1,4 +1,4 @@
-"""The catalogue of events: an AsyncAPI 3.0 document with a JSON Schema for each type, made of what commands say of themselves.
+"""The catalogue of events: an AsyncAPI 3.0 document with a JSON Schema for each type, made of what commands say of it.
 
 Promise: an event that is not in it is not made; a test holds every real one against its schema.
 """
@@ -12,9 +12,9 @@ import msgspec
 CHANNEL = "/api/v1/events"
 CONTENT_TYPE = "application/cloudevents+json"
 ABOUT = (
-    "Every change of a book is told as an event: a CloudEvents 1.0 envelope whose `data` is described here for each type. The"
-    " same events are read and followed at /api/v1/events and sent to webhooks. Each arrives at least once and in the order of"
-    " its book; its `id` is the same for ever, so a reader knows what it has seen. Types and fields may be added."
+    "Every change of a book is told as an event: a CloudEvents 1.0 envelope whose `data` is described here for each type."
+    " The same events are read and followed at /api/v1/events and sent to webhooks. Each arrives at least once; its `id` is"
+    " the same for ever, so a reader knows what it has seen. Types and fields may be added."
 )
 
 
