@@ -17,8 +17,10 @@ from papers import APPROVALS, POLICIES, WRITE, Write
 LEDGER = "/api/v1/ledger"
 PRINCIPALS = "/api/v1/access/principals"
 CALENDARS = "/api/v1/calendars"
+WEBHOOKS = "/api/v1/webhooks"
 VERBS = ("get", "post", "put", "patch", "delete")
 ROLES = ("viewer", "operator", "approver", "auditor", "admin")
+NUMBERS = {"main": 1, "second": 2}
 DAYS = {"main": "2020-01-01", "second": "2020-01-02"}
 PAYMENT = transaction(movement("payer", "payee", "1.00"))
 Route = tuple[str, str]
@@ -46,6 +48,9 @@ BODIES: Mapping[Route, Any] = {
     ("post", APPROVALS + "/{approval}/approve"): {"level": 1},
     ("post", APPROVALS + "/{approval}/reject"): {"remark": "no"},
     ("post", APPROVALS + "/{approval}/withdraw"): {},
+    ("post", WEBHOOKS): {"url": "https://192.0.2.8/"},
+    ("patch", WEBHOOKS + "/{webhook}"): {"description": "mine"},
+    ("post", WEBHOOKS + "/{webhook}/replay"): {"dead": True},
 }
 # The batches say their bodies in words only.
 SILENT = {("post", f"{LEDGER}/accounts/batch"), ("post", f"{LEDGER}/transactions/batch")}
@@ -59,6 +64,10 @@ CURSORS: Mapping[Route, str] = {
     ("get", POLICIES): "policy",
     ("get", f"{APPROVALS}/inbox"): "approval",
     ("get", APPROVALS): "approval",
+    ("get", WEBHOOKS): "webhook",
+    ("get", WEBHOOKS + "/{webhook}/deliveries"): "event",
+    ("get", "/api/v1/events"): "",
+    ("get", "/api/v1/events/readers"): "",
     ("get", f"{LEDGER}/days"): "",
     ("get", CALENDARS): "",
     ("get", "/api/v1/audit/lines"): "",
@@ -111,11 +120,15 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
     rules = {"kind": f"paper.{book}", "levels": [{"role": "approver"}]}
     ok(await admin.post(POLICIES, params={"book": book}, json=rules))
     approval = await ask(house, asker, book)
+    hook = ok(
+        await admin.post(WEBHOOKS, params={"book": book}, json={"url": "https://192.0.2.7/", "description": f"of {book}"})
+    )["webhook"]
     things = {
         "account": account, "transaction": paid["id"], "hold": held["transfers"][0], "day": DAYS[book], "line": line,
         "principal": added["id"], "key_id": issued["id"], "transfer": paid["transfers"][0],
         "calendar": f"only-{book}",
         "approval": approval, "policy": f"paper.{book}",
+        "webhook": hook["id"], "event": f"{NUMBERS[book]}-1-0",
     }  # fmt: skip
     return Tenant(book, tenant, issued["secret"], things)
 

@@ -79,6 +79,17 @@ WHO: Mapping[Asked, str] = {
     ("post", "/approvals/{approval}/approve"): "approver",
     ("post", "/approvals/{approval}/reject"): "approver",
     ("post", "/approvals/{approval}/withdraw"): "operator",
+    ("get", "/webhooks"): "operator auditor admin",
+    ("post", "/webhooks"): "admin",
+    ("get", "/webhooks/{webhook}"): "operator auditor admin",
+    ("patch", "/webhooks/{webhook}"): "admin",
+    ("post", "/webhooks/{webhook}/disable"): "admin",
+    ("post", "/webhooks/{webhook}/enable"): "admin",
+    ("post", "/webhooks/{webhook}/secret"): "admin",
+    ("post", "/webhooks/{webhook}/try"): "operator admin",
+    ("post", "/webhooks/{webhook}/replay"): "operator admin",
+    ("get", "/webhooks/{webhook}/deliveries"): "operator auditor admin",
+    ("get", "/events"): "operator auditor admin",
     ("get", "/health"): "viewer operator approver auditor admin",
     ("get", "/metrics"): "auditor admin",
 }
@@ -104,6 +115,9 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/approvals/{approval}/approve"): {"level": 1},
     ("post", "/approvals/{approval}/reject"): {"remark": "too much"},
     ("post", "/approvals/{approval}/withdraw"): {},
+    ("post", "/webhooks"): {"url": "https://192.0.2.8/"},
+    ("patch", "/webhooks/{webhook}"): {"description": "another"},
+    ("post", "/webhooks/{webhook}/replay"): {"dead": True},
 }
 PARAMETERS: Mapping[Asked, dict[str, str]] = {
     ("get", "/ledger/transactions"): {"reference": "invoice 4711"},
@@ -134,10 +148,11 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
         await desk.hire(name, "operator" if name == "who sends" else "approver")
     await desk.rule({"role": "approver"}, {"role": "approver"})
     asked = await desk.write("who sends", "1", creator=None if creator is None else ids.parse("prn", creator))
+    hook = ok(await house.admin.post("/api/v1/webhooks", json={"url": "https://192.0.2.7/"}))["webhook"]
     return {
         "{account}": account["id"], "{transaction}": paid["id"], "{hold}": held["transfers"][0], "{day}": "2020-01-01",
         "{principal}": somebody.id, "{key_id}": somebody.key, "{calendar}": "payouts",
-        "{approval}": asked.id, "{policy}": PAPER,
+        "{approval}": asked.id, "{policy}": PAPER, "{webhook}": hook["id"],
     }  # fmt: skip
 
 

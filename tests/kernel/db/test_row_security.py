@@ -13,6 +13,7 @@ from clearhouse.app.worker import total_days
 from clearhouse.kernel.db.database import READER, WRITER, Database
 from clearhouse.kernel.db.faults import Poison
 from clearhouse.kernel.journal import readers
+from clearhouse.kernel.webhooks import deliveries
 from house import House, movement, ok, post
 from papers import PAPER, POLICIES, WRITE, Desk, Write
 
@@ -65,8 +66,17 @@ async def fill(house: House, book: str) -> None:
     ok(await operator.post(f"{LEDGER}/days", json={"day": str(today - timedelta(days=8))}))
     ok(await operator.post("/api/v1/calendars", json={"name": "payouts", "closed": ["2026-12-24"]}))
     await approve(Desk(house), book)
+    await hook(house, book)
     async with house.database.writing() as tx:
         await readers.enrol_everywhere(tx, "somebody")
+
+
+async def hook(house: House, book: str) -> None:
+    """Leave a webhook with its secret, and a delivery."""
+    ok(await house.admin.post("/api/v1/webhooks", params={"book": book}, json={"url": "https://192.0.2.7/"}))
+    await house.seal()
+    async with house.database.writing(book={"main": 1, "other": 2}[book]) as tx:
+        await deliveries.spread(tx, clock.now())
 
 
 async def approve(desk: Desk, book: str) -> None:
@@ -175,7 +185,12 @@ async def test_a_reader_that_names_no_books_reads_nothing(app_dsn: str) -> None:
 
 
 async def test_no_reader_sees_a_key_or_the_digest_of_one(books: Database) -> None:
-    for question in ("SELECT digest FROM access_key", "SELECT * FROM access_key", "SELECT * FROM command_key"):
+    for question in (
+        "SELECT digest FROM access_key",
+        "SELECT * FROM access_key",
+        "SELECT * FROM command_key",
+        "SELECT * FROM webhook_secret",
+    ):
         with pytest.raises(Poison, match="permission denied"):
             async with books.reading([1, 2]) as tx:
                 await tx.tuples(question)
@@ -242,6 +257,10 @@ CRIMES = [
     "DELETE FROM approval_step",
     "UPDATE approval_level SET count = 1",
     "DELETE FROM approval_threshold",
+    "DELETE FROM webhook_endpoint",
+    "UPDATE webhook_endpoint SET added_at = added_at - interval '1 day'",
+    "UPDATE webhook_secret SET secret = 'whsec_mine'",
+    "UPDATE webhook_delivery SET number = number + 1",
 ]
 
 

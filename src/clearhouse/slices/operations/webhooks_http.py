@@ -138,11 +138,11 @@ async def replay_webhook(
 @get("/{webhook:str}/deliveries", summary="List what a webhook was sent")
 async def list_deliveries(
     request: Asking, webhook: WebhookPath, book: Book = None, cursor: Cursor = None, limit: Limit = 100,
-    state: Annotated[State | None, QueryParameter(name="state", required=False)] = None,
+    which: Annotated[State | None, QueryParameter(name="state", required=False)] = None,
 ) -> Response[Page[Delivery]]:  # fmt: skip
     """Return deliveries, newest first, those in one state or all; what was taken is forgotten after thirty days."""
     async with here(request).reading(READ, book) as tx:
-        found = await deliveries.deliveries(tx, webhook, state=state, before=cursor, most=limit + 1)
+        found = await deliveries.deliveries(tx, webhook, state=which, before=cursor, most=limit + 1)
     return page(request, found, limit, lambda each: each.event)
 
 
