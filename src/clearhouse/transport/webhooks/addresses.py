@@ -6,6 +6,7 @@ leads nowhere else; an address of ours in any disguise (IPv4 in IPv6, 6to4, Tere
 
 import asyncio
 import ipaddress
+import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from clearhouse.refusals import Kind, Refusal
 
 RESOLVE_SECONDS_MAX = 5.0
 URL_LENGTH_MAX = 2_000
+_HOST = re.compile(rb"[a-z0-9_][a-z0-9._-]*|[0-9a-f:.]+")
 PORTS = {"http": 80, "https": 443}
 Address = IPv4Address | IPv6Address
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
@@ -130,7 +132,8 @@ def read(text: str) -> httpx.URL:
         raise UrlRefused(url=text[:200], problem="it cannot be read") from error
     problem = (
         "it must begin with https://" if url.scheme not in PORTS
-        else "it names no host" if not url.host
+        else "it names no host" if not _HOST.fullmatch(url.raw_host)
+        else "there is no such port" if not 0 < (url.port or 1) < 2**16
         else "a name and a password in it would be sent around" if url.userinfo
         else "what follows # is never sent" if url.fragment
         else ""
