@@ -8,12 +8,14 @@ from litestar import Router
 from clearhouse.kernel.access import roles
 from clearhouse.kernel.access.roles import Role, Scope
 from clearhouse.kernel.db.database import Database
+from clearhouse.kernel.inbox.messages import Subscription
 from clearhouse.slices.operations import (
     access_http,
     approvals_http,
     audit_http,
     calendars_http,
     events_http,
+    inbox_http,
     jobs_http,
     ledger_http,
 )
@@ -21,11 +23,12 @@ from clearhouse.slices.operations import (
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A slice, as it is put into the house: routes, what happens by itself, and which role may do what."""
+    """A slice, as it is put into the house: routes, what happens by itself, roles, and what it listens to."""
 
     routers: tuple[Router, ...]
     works: tuple[Callable[[Database], Awaitable[None]], ...] = ()
     scopes: Mapping[Role, Iterable[Scope]] = field(default_factory=dict[Role, Iterable[Scope]])
+    subscriptions: tuple[Subscription, ...] = ()
 
 
 OPERATIONS = Product(
@@ -37,10 +40,12 @@ OPERATIONS = Product(
         jobs_http.router,
         approvals_http.router,
         events_http.router,
+        inbox_http.router,
     )
 )
 PRODUCTS = (OPERATIONS,)
 ROUTERS = tuple(router for product in PRODUCTS for router in product.routers)
+SUBSCRIPTIONS = tuple(each for product in PRODUCTS for each in product.subscriptions)
 WORKS = tuple(work for product in PRODUCTS for work in product.works)
 for product in PRODUCTS:
     roles.extend(product.scopes)

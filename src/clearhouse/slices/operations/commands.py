@@ -19,6 +19,8 @@ from clearhouse.kernel.approvals.policies import Policy, SetPolicy
 from clearhouse.kernel.calendars import own
 from clearhouse.kernel.calendars.own import ChangeCalendar, Definition, OpenCalendar
 from clearhouse.kernel.commands.kinds import Kind
+from clearhouse.kernel.inbox import dead
+from clearhouse.kernel.inbox.dead import Dismiss, Letter, Replay
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.ledger import accounts, days, opening, posting
 from clearhouse.kernel.ledger.accounts import Account, AddAsset, Asset, ChangeAccount, OpenAccount
@@ -128,6 +130,14 @@ def _decided(asked: Asked[Approve] | Asked[Reject] | Asked[Withdraw], answer: Ap
     return Line(event, answer.id, told)
 
 
+def _letter_due(asked: Asked[Replay], answer: Letter) -> Line:
+    return Line("inbox.replay_asked", answer.id, asked.command)
+
+
+def _letter_dismissed(asked: Asked[Dismiss], answer: Letter) -> Line:
+    return Line("inbox.dismissed", answer.id, asked.command)
+
+
 POST = Kind("ledger.post", "ledger:post", posting.post, Posted, _posted, identify=_chosen)
 OPEN_ACCOUNT = Kind("ledger.open_account", "ledger:accounts", accounts.open_accounts, Account, _opened)
 CHANGE_ACCOUNT = Kind("ledger.change_account", "ledger:accounts", accounts.change_accounts, Account, _changed, natural=False)
@@ -150,8 +160,11 @@ SET_POLICY = Kind("approvals.set_policy", "approvals:policies", policies.set_pol
 APPROVE = Kind("approvals.approve", "approvals:decide", decisions.approve, Approval, _decided, natural=False)
 REJECT = Kind("approvals.reject", "approvals:decide", decisions.reject, Approval, _decided, natural=False)
 WITHDRAW = Kind("approvals.withdraw", "approvals:withdraw", decisions.withdraw, Approval, _decided, natural=False)
+REPLAY = Kind("inbox.replay", "inbox:decide", dead.replay, Letter, _letter_due, natural=False)
+DISMISS = Kind("inbox.dismiss", "inbox:decide", dead.dismiss, Letter, _letter_dismissed, natural=False)
 
 ALL: tuple[Kind[Any, Any], ...] = (
     POST, OPEN_ACCOUNT, CHANGE_ACCOUNT, ADD_ASSET, CLOSE_DAY, IMPORT, OPEN_CALENDAR, CHANGE_CALENDAR, OPEN_BOOK,
     ADD_PRINCIPAL, CHANGE_ROLES, DISABLE, ISSUE_KEY, REVOKE_KEY, SET_POLICY, APPROVE, REJECT, WITHDRAW,
+    REPLAY, DISMISS,
 )  # fmt: skip
