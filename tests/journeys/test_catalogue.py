@@ -21,7 +21,7 @@ from journeys.test_roles import ROLES, filled, routes, tried
 REFERENCE = Path(__file__).parent.parent.parent / "docs" / "reference"
 # What takes a thousand rows, what the workers do, and how an approval can end otherwise.
 ELSEWHERE = {
-    "audit.sealed", "ledger.hold_expired", "approvals.expired", "approvals.approved",
+    "inbox.dead_again", "inbox.replayed", "audit.sealed", "ledger.hold_expired", "approvals.expired", "approvals.approved",
     "approvals.withdrawn",
 }  # fmt: skip
 PATH = "/api/v1/events/catalogue"
@@ -104,7 +104,12 @@ async def test_a_schema_refuses_what_is_not_so(house: House, document: dict[str,
     event = (await told(house))[-1]
     schema = validator(document, "webhooks.added")
     schema.validate(event)
-    wrong = ({**event, "data": {}}, {**event, "type": "webhooks.changed"}, {**event, "id": 7}, {"type": "webhooks.added"})
+    wrong: tuple[dict[str, Any], ...] = (
+        {**event, "data": {}},
+        {**event, "type": "webhooks.changed"},
+        {**event, "id": 7},
+        {"type": "webhooks.added"},
+    )
     assert [each for each in wrong if schema.is_valid(each)] == []
 
 

@@ -54,7 +54,7 @@ async def hooks(house: House) -> AsyncGenerator[Hooks]:
 async def url(house: House) -> AsyncGenerator[str]:
     """Give the address of a server on this house, which hears of what happens."""
     listening = socket.create_server(("127.0.0.1", 0))
-    settings = uvicorn.Config(house.entrance, log_config=None, lifespan="off", timeout_graceful_shutdown=20, ws="none")  # type: ignore[arg-type]
+    settings = uvicorn.Config(house.entrance, log_config=None, lifespan="off", timeout_graceful_shutdown=20, ws="none")
     server = uvicorn.Server(settings)
     serving = asyncio.create_task(server._serve([listening]))
     hearing = asyncio.create_task(house.feed.run(house.database))

@@ -24,6 +24,10 @@ class Config:
     data: Path = Path("data")
     database_url: str | None = None
     redis_url: str | None = None
+    nats_url: str | None = None  # NATS_URL: events go to its JetStream; tls:// and name:password@ as NATS has them
+    kafka_servers: str | None = None  # KAFKA_BOOTSTRAP_SERVERS, as `transport.bus.addresses` has it: events go there
+    kafka_topic: str = "clearhouse.events"  # KAFKA_TOPIC
+    inbox: str = ""  # INBOX, as `app.inbox` has it: which messages of these buses become which commands
     http_host: str = "127.0.0.1"
     http_port: int = 8086
     admin_key: str | None = None
@@ -41,6 +45,10 @@ class Config:
             data=Path(given.get("CLEARHOUSE_DATA", "data")),
             database_url=given.get("DATABASE_URL"),
             redis_url=given.get("REDIS_URL"),
+            nats_url=given.get("NATS_URL"),
+            kafka_servers=given.get("KAFKA_BOOTSTRAP_SERVERS"),
+            kafka_topic=given.get("KAFKA_TOPIC", "clearhouse.events"),
+            inbox=given.get("INBOX", ""),
             http_host=given.get("HTTP_HOST", "127.0.0.1"),
             http_port=_number(given, "HTTP_PORT", 8086, most=65_535),
             admin_key=given.get("ADMIN_KEY"),

@@ -10,6 +10,7 @@ from clearhouse.kernel.access import roles
 from clearhouse.kernel.access.roles import Role, Scope
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.db.database import Database
+from clearhouse.kernel.inbox.messages import Subscription
 from clearhouse.slices.operations import (
     access_http,
     approvals_http,
@@ -18,6 +19,7 @@ from clearhouse.slices.operations import (
     commands,
     events_http,
     feed_http,
+    inbox_http,
     jobs_http,
     ledger_http,
     webhook_commands,
@@ -28,7 +30,7 @@ from clearhouse.transport.webhooks.delivering import deliver
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A slice, as it is put into the house: routes, what happens by itself, which role may do what, and what is told of it.
+    """A slice, as it is put into the house: routes, what happens by itself, roles, what is told, and what it listens to.
 
     `events` are those that no command makes, each with the type of its data.
     """
@@ -38,6 +40,7 @@ class Product:
     scopes: Mapping[Role, Iterable[Scope]] = field(default_factory=dict[Role, Iterable[Scope]])
     kinds: tuple[Kind[Any, Any], ...] = ()
     events: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    subscriptions: tuple[Subscription, ...] = ()
 
 
 OPERATIONS = Product(
@@ -51,6 +54,7 @@ OPERATIONS = Product(
         webhooks_http.router,
         feed_http.router,
         events_http.router,
+        inbox_http.router,
     ),
     works=(deliver,),
     scopes=webhook_commands.SCOPES,
@@ -65,6 +69,7 @@ EVENTS = {
     for name, told in events.items()
 }
 ROUTERS = tuple(router for product in PRODUCTS for router in product.routers)
+SUBSCRIPTIONS = tuple(each for product in PRODUCTS for each in product.subscriptions)
 WORKS = tuple(work for product in PRODUCTS for work in product.works)
 for product in PRODUCTS:
     roles.extend(product.scopes)

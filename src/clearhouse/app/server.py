@@ -14,9 +14,9 @@ from pathlib import Path
 import structlog
 import uvicorn
 
-from clearhouse.app import worker
+from clearhouse.app import buses, inbox, worker
 from clearhouse.app.config import Config
-from clearhouse.app.products import EVENTS, ROUTERS, WORKS
+from clearhouse.app.products import EVENTS, ROUTERS, SUBSCRIPTIONS, WORKS
 from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import limiter
@@ -130,7 +130,7 @@ async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True
         steady()
         tasks: list[asyncio.Task[None]] = []
         if work:
-            tasks.append(asyncio.create_task(worker.work(database, door.committed, WORKS)))
+            tasks.append(asyncio.create_task(_working(config, door)))
         try:
             if listening is None:
                 tell("working; Ctrl-C ends it")
@@ -143,6 +143,11 @@ async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True
             await asyncio.gather(*tasks, return_exceptions=True)
             await door.close()
     tell("stopped")
+
+
+async def _working(config: Config, door: Door) -> None:
+    works = (*WORKS, *inbox.works(config, door, SUBSCRIPTIONS))
+    await worker.work(door.database, door.committed, works, reading=buses.readers(config))
 
 
 async def _serve(

@@ -9,9 +9,12 @@ import psycopg
 import pytest
 
 from clearhouse import clock
+from clearhouse.app.inbox import subscriptions
 from clearhouse.app.worker import total_days
 from clearhouse.kernel.db.database import READER, WRITER, Database
 from clearhouse.kernel.db.faults import Poison
+from clearhouse.kernel.inbox.dead import Dead, bury
+from clearhouse.kernel.inbox.messages import Message, NotUnderstood
 from clearhouse.kernel.journal import readers
 from clearhouse.kernel.webhooks import deliveries
 from house import House, movement, ok, post
@@ -52,6 +55,10 @@ async def books(house: House) -> Database:
     return house.database
 
 
+def number_of(book: str) -> int:
+    return {"main": 1, "other": 2}[book]
+
+
 async def fill(house: House, book: str) -> None:
     """Leave a row in every table of a book."""
     operator = await house.caller("operator", book=book)
@@ -69,6 +76,9 @@ async def fill(house: House, book: str) -> None:
     await hook(house, book)
     async with house.database.writing() as tx:
         await readers.enrol_everywhere(tx, "somebody")
+    subscription = subscriptions(f"ledger.post@nats:payments?as=nobody&book={book}")[0]
+    async with house.database.writing(book=number_of(book)) as tx:
+        await bury(tx, subscription, [Dead(Message("1", "test", b""), NotUnderstood(problem="empty"))], clock.now())
 
 
 async def hook(house: House, book: str) -> None:
@@ -84,8 +94,7 @@ async def approve(desk: Desk, book: str) -> None:
     sender, anna, _ = [await desk.hire(f"{name} of {book}", "approver", book=book) for name in ("sender", "anna", "bert")]
     levels = [{"role": "approver"}, {"role": "approver", "at_least": [{"amount": "1", "currency": "USD"}]}]
     ok(await desk.house.admin.post(POLICIES, params={"book": book}, json={"kind": PAPER, "levels": levels}))
-    number = {"main": 1, "other": 2}[book]
-    asked = (await desk.submit(sender.name, WRITE, Write("1", "text"), book=number))[0]
+    asked = (await desk.submit(sender.name, WRITE, Write("1", "text"), book=number_of(book)))[0]
     assert await desk.approve(anna.name, asked.id) == "pending"
 
 
@@ -261,6 +270,9 @@ CRIMES = [
     "UPDATE webhook_endpoint SET added_at = added_at - interval '1 day'",
     "UPDATE webhook_secret SET secret = 'whsec_mine'",
     "UPDATE webhook_delivery SET number = number + 1",
+    "UPDATE inbox_dead SET body = 'another'",
+    "UPDATE inbox_dead SET state = 'replayed'",
+    "UPDATE event_reader SET name = 'another'",
 ]
 
 

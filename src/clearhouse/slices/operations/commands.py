@@ -20,6 +20,8 @@ from clearhouse.kernel.approvals.policies import Policy, SetPolicy
 from clearhouse.kernel.calendars import own
 from clearhouse.kernel.calendars.own import ChangeCalendar, Definition, OpenCalendar
 from clearhouse.kernel.commands.kinds import Kind
+from clearhouse.kernel.inbox import dead
+from clearhouse.kernel.inbox.dead import Dismiss, Letter, Replay
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.ledger import accounts, days, opening, posting
 from clearhouse.kernel.ledger.accounts import Account, AddAsset, Asset, ChangeAccount, OpenAccount
@@ -66,6 +68,14 @@ class AdministratorKeyEvent(msgspec.Struct, frozen=True):
 
     principal: str
     label: str
+
+
+class LetterEvent(msgspec.Struct, frozen=True):
+    """A message from outside that had no effect when it came: where it came in, its id there, and why."""
+
+    subscription: str
+    message: str
+    code: str
 
 
 class MoreRefusedEvent(msgspec.Struct, frozen=True):
@@ -149,6 +159,14 @@ def _decided(asked: Asked[Approve] | Asked[Reject] | Asked[Withdraw], answer: Ap
     return Line(event, answer.id, told)
 
 
+def _letter_due(asked: Asked[Replay], answer: Letter) -> Line:
+    return Line("inbox.replay_asked", answer.id, asked.command)
+
+
+def _letter_dismissed(asked: Asked[Dismiss], answer: Letter) -> Line:
+    return Line("inbox.dismissed", answer.id, asked.command)
+
+
 POST = Kind(
     "ledger.post", "ledger:post", posting.post, Posted, _posted, identify=_chosen,
     events={"ledger.posted": PostedEvent, "ledger.repeated": None},
@@ -221,6 +239,14 @@ WITHDRAW = Kind(
     "approvals.withdraw", "approvals:withdraw", decisions.withdraw, Approval, _decided, natural=False,
     events={"approvals.withdrawn": DecidedEvent},
 )  # fmt: skip
+REPLAY = Kind(
+    "inbox.replay", "inbox:decide", dead.replay, Letter, _letter_due, natural=False,
+    events={"inbox.replay_asked": Replay},
+)  # fmt: skip
+DISMISS = Kind(
+    "inbox.dismiss", "inbox:decide", dead.dismiss, Letter, _letter_dismissed, natural=False,
+    events={"inbox.dismissed": Dismiss},
+)  # fmt: skip
 
 # What happens without a command: by the worker, at the entrance, and on the machine itself.
 EVENTS: Mapping[str, Any] = {
@@ -228,10 +254,14 @@ EVENTS: Mapping[str, Any] = {
     "approvals.expired": Subject,
     "audit.sealed": SealedEvent,
     "access.administrator_key": AdministratorKeyEvent,
+    "inbox.dead": LetterEvent,
+    "inbox.dead_again": LetterEvent,
+    "inbox.replayed": LetterEvent,
     "access.refused": None,
     "access.more_refused": MoreRefusedEvent,
 }
 ALL: tuple[Kind[Any, Any], ...] = (
     POST, OPEN_ACCOUNT, CHANGE_ACCOUNT, ADD_ASSET, CLOSE_DAY, IMPORT, OPEN_CALENDAR, CHANGE_CALENDAR, OPEN_BOOK,
     ADD_PRINCIPAL, CHANGE_ROLES, DISABLE, ISSUE_KEY, REVOKE_KEY, SET_POLICY, APPROVE, REJECT, WITHDRAW,
+    REPLAY, DISMISS,
 )  # fmt: skip
