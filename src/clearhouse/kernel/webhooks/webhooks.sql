@@ -18,7 +18,8 @@ WHERE book = %(book)s AND id > %(after)s ORDER BY id LIMIT %(most)s
 INSERT INTO webhook_endpoint (
     book, id, url, description, types, state, reason, added_at, added_by, changed_at, number, place
 )
-SELECT %(book)s, %(id)s, %(url)s, %(description)s, %(types)s::text[], 'enabled', '', %(at)s, %(by)s, %(at)s,
+SELECT %(book)s, %(id)s, %(url)s, %(description)s, %(types)s::text[], 'enabled', '', %(at)s::timestamptz AS added_at,
+    %(by)s, %(at)s::timestamptz AS changed_at,
     coalesce((
         SELECT number + 1 FROM journal WHERE book = %(book)s AND number IS NOT NULL ORDER BY number DESC LIMIT 1
     ), 0),
@@ -81,7 +82,8 @@ ORDER BY e.id FOR NO KEY UPDATE OF e SKIP LOCKED
 INSERT INTO webhook_delivery AS d (
     book, endpoint, number, place, type, state, attempts, made_at, next_at, ends_at, answer
 )
-SELECT %(book)s, u.endpoint, u.number, u.place, u.type, 'pending', 0, %(at)s, %(at)s, %(ends_at)s, ''
+SELECT %(book)s, u.endpoint, u.number, u.place, u.type, 'pending', 0, %(at)s::timestamptz AS made_at, %(at)s::timestamptz AS next_at,
+    %(ends_at)s, ''
 FROM unnest(%(endpoints)s::uuid[], %(numbers)s::bigint[], %(places)s::int[], %(types)s::text[])
     AS u (endpoint, number, place, type)
 ORDER BY u.endpoint, u.number, u.place
