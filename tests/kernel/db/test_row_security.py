@@ -11,6 +11,7 @@ import pytest
 from clearhouse import clock
 from clearhouse.app.inbox import subscriptions
 from clearhouse.app.worker import total_days
+from clearhouse.kernel.cuts import cuts
 from clearhouse.kernel.db.database import READER, WRITER, Database
 from clearhouse.kernel.db.faults import Poison
 from clearhouse.kernel.inbox.dead import Dead, bury
@@ -74,6 +75,8 @@ async def fill(house: House, book: str) -> None:
     ok(await operator.post("/api/v1/calendars", json={"name": "payouts", "closed": ["2026-12-24"]}))
     await approve(Desk(house), book)
     await hook(house, book)
+    async with house.database.writing(book={"main": 1, "other": 2}[book]) as tx:
+        cuts.open_cuts(tx, ["month"], clock.now())
     async with house.database.writing() as tx:
         await readers.enrol_everywhere(tx, "somebody")
     subscription = subscriptions(f"ledger.post@nats:payments?as=nobody&book={book}")[0]
