@@ -66,6 +66,7 @@ class Reader:
     most: int = PAGE_EVENTS
     seconds: float = DELIVERY_SECONDS
     lanes: int = LANES
+    close: Callable[[], Awaitable[None]] | None = None
 
     @property
     def is_family(self) -> bool:
@@ -189,6 +190,14 @@ async def _fail(database: Database, claimed: Claim, problem: str) -> None:
 
 async def run(database: Database, reader: Reader, bell: Bell) -> None:
     """Read whenever something was numbered, and now and then; in several books at once, until cancelled."""
+    try:
+        await _run(database, reader, bell)
+    finally:
+        if reader.close is not None:
+            await reader.close()
+
+
+async def _run(database: Database, reader: Reader, bell: Bell) -> None:
     free = asyncio.Semaphore(reader.lanes)
     async with asyncio.TaskGroup() as turns:
         if not reader.is_family:

@@ -12,11 +12,14 @@ from clearhouse.slices.interbank.answers import Heard, Word
 from clearhouse.slices.interbank.banks import (
     Bank,
     BankAccount,
+    ChangeBankAccount,
+    FundBankAccount,
     KeepBank,
+    OpenBankAccount,
 )
 from clearhouse.slices.interbank.rows import Change
 from clearhouse.slices.interbank.rules import Limit, NamesSet, SetLimit, SetNames, SettlementWindow, SetWindow
-from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement
+from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement, State
 from clearhouse.slices.interbank.stopping import CancelSettlement, Release, ReleaseSettlement
 from clearhouse.slices.interbank.turns import Initiate, Orders
 from clearhouse.slices.interbank.waking import Wake
@@ -84,26 +87,60 @@ def _names(_: Asked[SetNames], answer: NamesSet) -> Line:
     return Line("interbank.names_set", answer.source, answer)
 
 
-EXECUTE_SETTLEMENT = Kind("interbank.execute", EXECUTE, executing.execute, Settlement, _executed)
-CANCEL = Kind("interbank.cancel", EXECUTE, stopping.cancel, Settlement, _cancelled, natural=False)
-RELEASE = Kind("interbank.release", EXECUTE, stopping.release_by_hand, Release, _released, natural=False)
-INITIATE = Kind("interbank.initiate", ENGINE, turns.initiate, Orders, _initiated)
-WAKE = Kind("interbank.wake", ENGINE, waking.wake, Orders, _woken)
-HEAR = Kind("interbank.hear", ENGINE, answers.hear, Heard, _heard)
-KEEP_BANK = Kind("interbank.keep_bank", ACCOUNTS, banks.keep_banks, Bank, _bank, natural=False)
-OPEN_ACCOUNT = Kind(
-    "interbank.open_account", ACCOUNTS, banks.open_accounts, BankAccount, _account("interbank.account_opened"), natural=False
+EXECUTE_SETTLEMENT = Kind(
+    "interbank.execute", EXECUTE, executing.execute, Settlement, _executed,
+    events={"interbank.pending": Change, "interbank.funds_locked": Change},
+)  # fmt: skip
+CANCEL = Kind(
+    "interbank.cancel", EXECUTE, stopping.cancel, Settlement, _cancelled, natural=False,
+    events={"interbank.rolled_back": Change},
+)  # fmt: skip
+RELEASE = Kind(
+    "interbank.release", EXECUTE, stopping.release_by_hand, Release, _released, natural=False,
+    events={"interbank.release_asked": ReleaseSettlement, "interbank.failed": Change},
+)  # fmt: skip
+INITIATE = Kind("interbank.initiate", ENGINE, turns.initiate, Orders, _initiated, events={"interbank.turn": dict[str, int]})
+WAKE = Kind("interbank.wake", ENGINE, waking.wake, Orders, _woken, events={"interbank.woken": dict[str, int]})
+HEAR = Kind("interbank.hear", ENGINE, answers.hear, Heard, _heard, events={"interbank.word": Word})
+KEEP_BANK = Kind(
+    "interbank.keep_bank", ACCOUNTS, banks.keep_banks, Bank, _bank, natural=False, events={"interbank.bank_kept": Bank}
 )
+OPEN_ACCOUNT = Kind(
+    "interbank.open_account", ACCOUNTS, banks.open_accounts, BankAccount, _account("interbank.account_opened"),
+    natural=False, events={"interbank.account_opened": OpenBankAccount},
+)  # fmt: skip
 CHANGE_ACCOUNT = Kind(
     "interbank.change_account", ACCOUNTS, banks.change_accounts, BankAccount, _account("interbank.account_changed"),
-    natural=False,
+    natural=False, events={"interbank.account_changed": ChangeBankAccount},
 )  # fmt: skip
 FUND_ACCOUNT = Kind(
-    "interbank.fund_account", ACCOUNTS, banks.fund_accounts, BankAccount, _account("interbank.account_funded"), natural=False
+    "interbank.fund_account", ACCOUNTS, banks.fund_accounts, BankAccount, _account("interbank.account_funded"),
+    natural=False, events={"interbank.account_funded": FundBankAccount},
+)  # fmt: skip
+SET_WINDOW = Kind(
+    "interbank.set_window", RULES, rules.set_windows, SettlementWindow, _window, natural=False,
+    events={"interbank.window_set": SettlementWindow},
+)  # fmt: skip
+SET_LIMIT = Kind(
+    "interbank.set_limit", RULES, rules.set_limits, Limit, _limit, natural=False, events={"interbank.limit_set": Limit}
 )
-SET_WINDOW = Kind("interbank.set_window", RULES, rules.set_windows, SettlementWindow, _window, natural=False)
-SET_LIMIT = Kind("interbank.set_limit", RULES, rules.set_limits, Limit, _limit, natural=False)
-SET_NAMES = Kind("interbank.set_names", RULES, rules.set_names, NamesSet, _names, natural=False)
+SET_NAMES = Kind(
+    "interbank.set_names", RULES, rules.set_names, NamesSet, _names, natural=False,
+    events={"interbank.names_set": NamesSet},
+)  # fmt: skip
+
+ALL: tuple[Kind[Any, Any], ...] = (
+    EXECUTE_SETTLEMENT, CANCEL, RELEASE, INITIATE, WAKE, HEAR, KEEP_BANK, OPEN_ACCOUNT, CHANGE_ACCOUNT, FUND_ACCOUNT,
+    SET_WINDOW, SET_LIMIT, SET_NAMES,
+)  # fmt: skip
+# What a settlement comes to by itself, whatever brought it there.
+EVENTS: Mapping[str, Any] = dict.fromkeys(
+    [
+        *(f"interbank.{state.value.lower()}" for state in State), "interbank.confirmed_partly", "interbank.returned",
+        "interbank.compensated", "interbank.alert",
+    ],
+    Change,
+)  # fmt: skip
 
 SCOPES: Mapping[Role, tuple[Scope, ...]] = {
     "viewer": (READ,),
