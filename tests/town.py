@@ -16,13 +16,14 @@ from clearhouse.slices.interbank.bank.control import OpenAccount
 from clearhouse.slices.interbank.bank.simulated import SimulatedBank
 from clearhouse.slices.interbank.banks import FundBankAccount, KeepBank, OpenBankAccount, Side, find_account
 from clearhouse.slices.interbank.engine import PERIODS, Engine
+from clearhouse.slices.interbank.reconciling import SCOPE, Report, compare
 from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement
 from clearhouse.slices.interbank.turns import Initiate
 from house import House
 from people import add
 
 PAYER, PAYEE = "CHASUS33", "DEUTDEFF"
-SCOPES = frozenset({commands.READ, commands.EXECUTE, commands.ACCOUNTS, commands.RULES})
+SCOPES = frozenset({commands.READ, commands.EXECUTE, commands.ACCOUNTS, commands.RULES, SCOPE})
 
 
 @dataclass(slots=True)
@@ -113,6 +114,14 @@ class Town:
     async def confirm(self, settlement: Settlement, total: str) -> None:
         """Let the bank confirm that so much has left by now."""
         await self.engine.hear([Word(UUID(settlement.uetr), "confirmed", total)])
+
+    async def give_back(self, settlement: Settlement) -> None:
+        """Let the bank return what it has paid."""
+        await self.bank.control.send_back([UUID(settlement.uetr)])
+
+    async def compare(self) -> list[Report]:
+        """Compare our nostros with the bank's statements."""
+        return await compare(self.house.door, self.bank, caller=self.caller, book=self.book)
 
     async def alerts(self) -> int:
         """Return how many alerts stand in the journal."""

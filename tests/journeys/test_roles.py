@@ -132,6 +132,9 @@ WHO: Mapping[Asked, str] = {
     ("post", "/webhooks/{webhook}/replay"): "operator admin",
     ("get", "/webhooks/{webhook}/deliveries"): "operator auditor admin",
     ("get", "/events"): "operator auditor admin",
+    ("get", "/reconciliation/reports"): "viewer operator approver auditor",
+    ("post", "/reconciliation/reports"): "operator",
+    ("get", "/reconciliation/reports/{report}"): "viewer operator approver auditor",
     ("get", "/health"): "viewer operator approver auditor admin",
     ("get", "/metrics"): "auditor admin",
 }
@@ -157,6 +160,7 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/approvals/{approval}/approve"): {"level": 1},
     ("post", "/approvals/{approval}/reject"): {"remark": "too much"},
     ("post", "/approvals/{approval}/withdraw"): {},
+    ("post", "/reconciliation/reports"): {"bank": "DEUTDEFF"},
     ("post", "/settlements"): obligation("OBL-new"),
     ("post", "/settlements/batch"): [obligation("OBL-newer")],
     ("post", "/settlements/{settlement}/cancel"): {},
@@ -216,7 +220,7 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
     hook = ok(await house.admin.post("/api/v1/webhooks", json={"url": "https://192.0.2.7/"}))["webhook"]
     return {
         "{settlement}/release": f"{doubtful.id}/release", "{settlement}": fresh.id, "{side}": "nostro", "{bank}": PAYEE,
-        "{currency}": "USD",
+        "{currency}": "USD", "{report}": (await town.compare())[0].id,
         "{account}": account["id"], "{transaction}": paid["id"], "{hold}": held["transfers"][0], "{day}": "2020-01-01",
         "{principal}": somebody.id, "{key_id}": somebody.key, "{calendar}": "payouts",
         "{approval}": asked.id, "{policy}": PAPER, "{rule_set}": "files", "{run}": run,

@@ -13,7 +13,7 @@ from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.inbox.messages import Subscription
 from clearhouse.slices.interbank import accounts_http as interbank_accounts
 from clearhouse.slices.interbank import commands as interbank
-from clearhouse.slices.interbank import engines, settlements_http
+from clearhouse.slices.interbank import engines, reports_http, settlements_http
 from clearhouse.slices.interbank import rpc as interbank_rpc
 from clearhouse.slices.operations import (
     access_http,
@@ -37,7 +37,7 @@ from clearhouse.transport.webhooks.delivering import deliver
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A slice, as it is put into the house: routes, gRPC, what happens by itself, roles, what is told, and what it listens to.
+    """A slice, as it is put into the house: routes, gRPC, what happens by itself, roles, what is told and listened to.
 
     `events` are those that no command makes, each with the type of its data.
     """
@@ -71,7 +71,7 @@ OPERATIONS = Product(
     events=commands.EVENTS,
 )
 INTERBANK = Product(
-    routers=(settlements_http.router, *interbank_accounts.ROUTERS),
+    routers=(settlements_http.router, *interbank_accounts.ROUTERS, reports_http.router),
     services=(interbank_rpc.add,),
     works=(engines.run,),
     scopes=interbank.SCOPES,

@@ -168,7 +168,14 @@ async def _serve(
         date_header=False, timeout_graceful_shutdown=GRACE_SECONDS, ws="none", proxy_headers=False,
     )  # fmt: skip
     calls = await rpc.serve(
-        SERVICES, door=door, gate=gate, limiter=limits, host=config.http_host, port=config.grpc_port, tls=_tls(config)
+        SERVICES,
+        door=door,
+        gate=gate,
+        limiter=limits,
+        feed=feed,
+        host=config.http_host,
+        port=config.grpc_port,
+        tls=_tls(config),
     )
     server = _Server(settings)
     serving = asyncio.create_task(server.serve(sockets=[listening]))

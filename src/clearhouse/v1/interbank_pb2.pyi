@@ -401,7 +401,6 @@ class ReconciliationReport(_message.Message):
     MATCHED_FIELD_NUMBER: _builtins.int
     MISSING_FIELD_NUMBER: _builtins.int
     UNEXPECTED_FIELD_NUMBER: _builtins.int
-    DIFFERING_FIELD_NUMBER: _builtins.int
     AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     bank: _builtins.str
@@ -416,8 +415,6 @@ class ReconciliationReport(_message.Message):
     """ours, which the bank does not have"""
     unexpected: _builtins.int
     """the bank's, which we do not have"""
-    differing: _builtins.int
-    """the same payment with another amount"""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -433,12 +430,11 @@ class ReconciliationReport(_message.Message):
         matched: _builtins.int = ...,
         missing: _builtins.int = ...,
         unexpected: _builtins.int = ...,
-        differing: _builtins.int = ...,
         at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "bank", b"bank", "currency", b"currency", "difference", b"difference", "differing", b"differing", "id", b"id", "matched", b"matched", "missing", b"missing", "our_balance", b"our_balance", "status", b"status", "their_balance", b"their_balance", "unexpected", b"unexpected"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "bank", b"bank", "currency", b"currency", "difference", b"difference", "id", b"id", "matched", b"matched", "missing", b"missing", "our_balance", b"our_balance", "status", b"status", "their_balance", b"their_balance", "unexpected", b"unexpected"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -50,7 +50,9 @@ async def town(house: House) -> Town:
 
 @asynccontextmanager
 async def served(house: House) -> AsyncGenerator[RpcServer]:
-    server = await serve(SERVICES, door=house.door, gate=house.gate, limiter=OwnLimiter(100_000), host=HOST, port=0)
+    server = await serve(
+        SERVICES, door=house.door, gate=house.gate, limiter=OwnLimiter(100_000), feed=house.feed, host=HOST, port=0
+    )
     yield server
     await server.stop()
 
@@ -120,7 +122,7 @@ WRONG = [
     ({"amount": "1.001"}, "too_many_decimals", 400, grpc.StatusCode.INVALID_ARGUMENT),
     ({"amount": "1e3"}, "malformed_amount", 400, grpc.StatusCode.INVALID_ARGUMENT),
     ({"amount": "1000.01"}, "insufficient_funds", 422, grpc.StatusCode.FAILED_PRECONDITION),
-    ({"currency": "EUR"}, "account_missing", 422, grpc.StatusCode.FAILED_PRECONDITION),
+    ({"currency": "EUR"}, "correspondent_missing", 422, grpc.StatusCode.FAILED_PRECONDITION),
     ({"currency": "ZZZ"}, "currency_unknown", 422, grpc.StatusCode.FAILED_PRECONDITION),
     ({"method": "SEPA"}, "wrong_currency", 422, grpc.StatusCode.FAILED_PRECONDITION),
     ({"method": "LOCAL_ACH", "amount": "1000000.01"}, "above_method_limit", 422, grpc.StatusCode.FAILED_PRECONDITION),

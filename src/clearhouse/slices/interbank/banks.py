@@ -19,6 +19,8 @@ from clearhouse.kernel.ledger.accounts import ChangeAccount, OpenAccount
 from clearhouse.kernel.ledger.refusals import AmountNotPositive
 from clearhouse.kernel.ledger.standing import Normal
 from clearhouse.kernel.ledger.transfers import Currency, Leg, MoneyText, PostTransaction, Text
+from clearhouse.kernel.reconciliation import rules
+from clearhouse.kernel.reconciliation.rules import DefineRules, Rule
 from clearhouse.money import decimal_text, minor_units
 from clearhouse.refusals import Kind, Refusal
 from clearhouse.slices.interbank import world
@@ -210,7 +212,25 @@ async def _open(tx: Tx, asked: Asked[OpenBankAccount], at: datetime) -> BankAcco
         sql["open_account"], book=tx.book, side=command.side, bank=command.bank, currency=command.currency,
         account=ids.parse("acc", account.id), number=command.number or f"{command.bank}:{command.currency}", at=at,
     )  # fmt: skip
+    if command.side == "nostro":
+        defined = (await rules.define(tx, [Asked(rules_of(command.bank, command.currency), asked.id, asked.by)], at))[0]
+        if isinstance(defined, Refusal):
+            raise defined
     return await find_account(tx, command.side, command.bank, command.currency)
+
+
+def rules_of(bank: str, currency: str) -> DefineRules:
+    """Return the rules that a nostro is reconciled by: end-to-end id, then reference, then amount and date."""
+    found = [
+        Rule("end_to_end"), Rule("reference"), Rule("end_to_end", many=True), Rule("reference", many=True),
+        Rule("amount", days=2)
+    ]  # fmt: skip
+    return DefineRules(reconciliation_of(bank, currency), found, f"Our nostro with {bank} in {currency}")
+
+
+def reconciliation_of(bank: str, currency: str) -> str:
+    """Return what a nostro's reconciliation is called in the kernel."""
+    return f"nostro-{bank}-{currency}".lower()
 
 
 def _exponent(currency: str) -> int:

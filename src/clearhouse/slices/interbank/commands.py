@@ -17,6 +17,7 @@ from clearhouse.slices.interbank.banks import (
     KeepBank,
     OpenBankAccount,
 )
+from clearhouse.slices.interbank.reconciling import RECONCILE, SCOPE
 from clearhouse.slices.interbank.rows import Change
 from clearhouse.slices.interbank.rules import Limit, NamesSet, SetLimit, SetNames, SettlementWindow, SetWindow
 from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement, State
@@ -131,7 +132,7 @@ SET_NAMES = Kind(
 
 ALL: tuple[Kind[Any, Any], ...] = (
     EXECUTE_SETTLEMENT, CANCEL, RELEASE, INITIATE, WAKE, HEAR, KEEP_BANK, OPEN_ACCOUNT, CHANGE_ACCOUNT, FUND_ACCOUNT,
-    SET_WINDOW, SET_LIMIT, SET_NAMES,
+    SET_WINDOW, SET_LIMIT, SET_NAMES, RECONCILE,
 )  # fmt: skip
 # What a settlement comes to by itself, whatever brought it there.
 EVENTS: Mapping[str, Any] = dict.fromkeys(
@@ -144,7 +145,7 @@ EVENTS: Mapping[str, Any] = dict.fromkeys(
 
 SCOPES: Mapping[Role, tuple[Scope, ...]] = {
     "viewer": (READ,),
-    "operator": (READ, EXECUTE, ACCOUNTS, RULES),
+    "operator": (READ, EXECUTE, ACCOUNTS, RULES, SCOPE),
     "approver": (READ,),
     "auditor": (READ,),
 }

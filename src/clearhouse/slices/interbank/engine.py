@@ -36,6 +36,7 @@ from clearhouse.slices.interbank.channel import (
     Status,
 )
 from clearhouse.slices.interbank.channel import State as There
+from clearhouse.slices.interbank.reconciling import SCOPE, compare
 from clearhouse.slices.interbank.rows import sql
 from clearhouse.slices.interbank.turns import Initiate
 from clearhouse.slices.interbank.waking import Reason, Wake
@@ -44,6 +45,7 @@ ORDERS_MAX = 1_000
 SENDING_MAX = 4
 IDLE_SECONDS = 0.05
 CLOCK_SECONDS = 0.5
+RECONCILE_SECONDS = 6 * 3600.0
 CHANNEL = "bank"
 # What is looked at how often, in seconds: retries and expired locks in the document's periods, all else at once.
 PERIODS: dict[Reason, float] = {
@@ -79,7 +81,9 @@ class Engine:
     @property
     def caller(self) -> Caller:
         """Return the engine as it asks its own door."""
-        return Caller(SYSTEM, "interbank engine", books={"": self.book}, scopes={self.book: frozenset({commands.ENGINE})})
+        return Caller(
+            SYSTEM, "interbank engine", books={"": self.book}, scopes={self.book: frozenset({commands.ENGINE, SCOPE})}
+        )
 
     async def run(self) -> None:
         """Carry settlements on until cancelled."""
@@ -88,6 +92,7 @@ class Engine:
             tasks.create_task(_forever(self.listen, IDLE_SECONDS))
             for reason, seconds in PERIODS.items():
                 tasks.create_task(_forever(lambda reason=reason: self.wake(reason), seconds))
+            tasks.create_task(_forever(self.reconcile, RECONCILE_SECONDS))
 
     async def send(self) -> int:
         """Send the next of those whose turn it is; several batches may be under way."""
@@ -150,6 +155,11 @@ class Engine:
         if found.orders:
             await self._resolve(found.orders)
         return found.touched
+
+    async def reconcile(self) -> int:
+        """Compare every nostro with what its bank says; whatever that comes to, it is done for now."""
+        await compare(self.door, self.channel, caller=self.caller, book=self.book)
+        return 0
 
     async def _resolve(self, orders: Sequence[PaymentOrder]) -> None:
         """Ask the bank; what it never got it is sent again, under the same id and by the same rail."""

@@ -39,7 +39,7 @@ async def run(database: Database, reach: Reach | None = None) -> None:
         while True:
             try:
                 for book in await _books(database):
-                    channel = await _channel(database, book, reach)
+                    channel = await channel_of(database, book, reach)
                     if book not in running:
                         running[book] = tasks.create_task(Engine(door, book, channel).run())
             except (DatabaseFault, Refusal) as fault:
@@ -52,7 +52,8 @@ async def _books(database: Database) -> list[int]:
         return [each.book for each in await tx.rows("SELECT book FROM interbank_version ORDER BY book", _Book)]
 
 
-async def _channel(database: Database, book: int, reach: Reach | None) -> Channel:
+async def channel_of(database: Database, book: int, reach: Reach | None = None) -> Channel:
+    """Return the channel to the banks of a book."""
     if reach is not None:
         return reach(database, book)
     bank = SimulatedBank(database, book=book)

@@ -15,7 +15,9 @@ from clearhouse import clock
 from clearhouse.refusals import Malformed
 from clearhouse.slices.interbank import banks, commands, reading
 from clearhouse.slices.interbank.banks import BankAccount, NoSuchAccount, Side
-from clearhouse.slices.interbank.parties import party, require_payer
+from clearhouse.slices.interbank.engines import channel_of
+from clearhouse.slices.interbank.parties import party, require_ours, require_payer
+from clearhouse.slices.interbank.reconciling import SCOPE, compare
 from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement
 from clearhouse.slices.interbank.telling import Listening, tell
 from clearhouse.transport.rpc.problems import Context
@@ -70,6 +72,28 @@ class SettlementEngine(stubs.SettlementEngineServicer):
         """Return what is on a bank's account with us."""
         del context
         return wire.GetVostroBalanceResponse(balance=await _balance("vostro", request.bank, request.currency, request.book))
+
+    async def ReconcileAccounts(  # noqa: N802 - a call is named by its contract
+        self, request: wire.ReconcileAccountsRequest, context: Context
+    ) -> wire.ReconcileAccountsResponse:
+        """Compare our nostros with what their banks say."""
+        del context
+        here = visit()
+        book = here.require(SCOPE, request.book or None)
+        require_ours(here.caller, request.bank)
+        channel = await channel_of(here.door.database, book)
+        found = await compare(
+            here.door, channel, caller=here.caller, book=book, bank=request.bank or None, currency=request.currency or None
+        )
+        reports = [
+            wire.ReconciliationReport(
+                id=each.id, bank=each.bank, currency=each.currency, status=each.status, our_balance=each.our_balance,
+                their_balance=each.their_balance, difference=each.difference, matched=each.matched, missing=each.missing,
+                unexpected=each.unexpected, at=instant(each.at),
+            )
+            for each in found
+        ]  # fmt: skip
+        return wire.ReconcileAccountsResponse(reports=reports)
 
     async def StreamSettlementEvents(  # noqa: N802 - a call is named by its contract
         self, request: wire.StreamSettlementEventsRequest, context: Context

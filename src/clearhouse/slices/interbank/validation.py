@@ -3,7 +3,7 @@
 Promise: what is refused here has locked nothing. Limits and names do not refuse: they make the settlement wait for a
 person. A closed window does not refuse either: it makes the settlement wait for the next.
 Refusals in the order they are looked for: malformed_bic, bank_unknown, bank_suspended, same_bank, currency_unknown,
-wrong_currency, malformed_amount, too_many_decimals, amount_not_positive, above_method_limit, account_missing,
+wrong_currency, malformed_amount, too_many_decimals, amount_not_positive, above_method_limit, correspondent_missing,
 malformed_iban; then those of the ledger.
 """
 
@@ -69,10 +69,10 @@ class CurrencyUnknown(Refusal):
     kind = Kind.REFUSED
 
 
-class AccountMissing(Refusal):
+class CorrespondentMissing(Refusal):
     """There is no {side} account of {bic} in {currency}, so nothing can be settled with it in that currency."""
 
-    code = "account_missing"
+    code = "correspondent_missing"
     kind = Kind.REFUSED
 
 
@@ -105,7 +105,7 @@ def validate(world: World, command: ExecuteSettlement, at: datetime) -> Valid:
     minor, exponent = _amount(command)
     for side, bic in (("vostro", command.from_bank), ("nostro", command.to_bank)):
         if (side, bic, command.currency) not in world.accounts:
-            raise AccountMissing(side=side, bic=bic, currency=command.currency)
+            raise CorrespondentMissing(side=side, bic=bic, currency=command.currency)
     for party in (command.debtor, command.creditor):
         _iban(party)
     return Valid(minor, exponent, _hits(world, command), opening(world, command, at))

@@ -20,6 +20,7 @@ from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import Limiter
 from clearhouse.kernel.commands.submitting import Door
 from clearhouse.refusals import Kind, Refusal
+from clearhouse.transport.http.feed import Feed
 from clearhouse.transport.http.visits import Visit
 from clearhouse.transport.rpc.problems import Context, DeadlinePassed, end
 
@@ -74,8 +75,8 @@ def visit() -> Visit:
 class _Entrance(grpc.aio.ServerInterceptor):
     """Lets calls in: a credential each time, a deadline, and every fault as a refusal."""
 
-    def __init__(self, door: Door, gate: Gate, limiter: Limiter) -> None:
-        self._door, self._gate, self._limiter = door, gate, limiter
+    def __init__(self, door: Door, gate: Gate, limiter: Limiter, feed: Feed) -> None:
+        self._door, self._gate, self._limiter, self._feed = door, gate, limiter, feed
 
     async def intercept_service(
         self,
@@ -134,7 +135,7 @@ class _Entrance(grpc.aio.ServerInterceptor):
         shown = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
         caller = await self._gate.caller(shown.get("authorization"), shown.get("x-api-key"))
         await self._limiter.take(caller.id)
-        return Visit(caller, self._door, self._gate)
+        return Visit(caller, self._door, self._gate, self._feed)
 
 
 @dataclass(slots=True)
@@ -153,14 +154,22 @@ class RpcServer:
 
 
 async def serve(
-    services: Sequence[Service], *, door: Door, gate: Gate, limiter: Limiter, host: str, port: int, tls: Tls | None = None
+    services: Sequence[Service],
+    *,
+    door: Door,
+    gate: Gate,
+    limiter: Limiter,
+    feed: Feed,
+    host: str,
+    port: int,
+    tls: Tls | None = None,
 ) -> RpcServer:
     """Start a server of services with health and reflection; port 0 is any that is free."""
     options = [
         ("grpc.so_reuseport", 0),  # with it two servers would share a port, silently
         ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ]
-    server = grpc.aio.server(interceptors=[_Entrance(door, gate, limiter)], options=options)
+    server = grpc.aio.server(interceptors=[_Entrance(door, gate, limiter, feed)], options=options)
     names = [add(server) for add in services]
     wellness = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(wellness, server)
