@@ -75,8 +75,8 @@ def line(channel: grpc.aio.Channel, operator: Person) -> Line:
 
 def told(error: grpc.aio.AioRpcError) -> tuple[grpc.StatusCode, ErrorInfo, str]:
     """Return the status, what stands in its details, and the sentence."""
-    trailing = dict(error.trailing_metadata() or ())
-    status = Status.FromString(bytes(trailing["grpc-status-details-bin"]))
+    trailing: dict[str, Any] = dict(error.trailing_metadata() or ())
+    status = Status.FromString(trailing["grpc-status-details-bin"])
     info = ErrorInfo()
     assert status.details[0].Unpack(info)
     assert status.message == error.details()
@@ -168,10 +168,11 @@ async def test_a_viewer_may_look_and_not_execute(town: Town, channel: grpc.aio.C
 
 
 async def test_reflection_names_the_service_to_who_has_a_key(line: Line) -> None:
-    stub = reflection_pb2_grpc.ServerReflectionStub(line.channel)
+    opened: Any = line.channel  # its stubs know the channels of threads only
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(opened)
     asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
-    answers = [each async for each in stub.ServerReflectionInfo(asked, metadata=line.metadata)]
-    names = {each.name for each in answers[0].list_services_response.service}
+    answers: list[Any] = [each async for each in stub.ServerReflectionInfo(asked, metadata=line.metadata)]
+    names: set[str] = {each.name for each in answers[0].list_services_response.service}
     assert "clearhouse.v1.SettlementEngine" in names
 
 

@@ -9,7 +9,8 @@ import time_machine
 
 from clearhouse import clock
 from clearhouse.kernel.calendars.own import Hours, OpenCalendar
-from clearhouse.kernel.calendars.weekdays import WEEK
+from clearhouse.kernel.calendars.weekdays import WEEK, Weekday
+from clearhouse.refusals import Refusal
 from clearhouse.slices.interbank import commands
 from clearhouse.slices.interbank.banks import ChangeBankAccount, KeepBank
 from clearhouse.slices.interbank.rules import SetLimit, SetNames, SetWindow
@@ -61,7 +62,7 @@ async def test_outside_its_window_a_settlement_waits_with_nothing_locked_and_goe
 
 
 async def test_when_the_hours_change_what_waits_is_looked_at_again(town: Town) -> None:
-    never = [each for number, each in enumerate(WEEK) if number != clock.now().weekday()]
+    never: list[Weekday] = [each for number, each in enumerate(WEEK) if number != clock.now().weekday()]
     somewhen = OpenCalendar("somewhen", days=never, hours=Hours("UTC", "12:00", "12:01"))
     scopes = {1: frozenset({"calendars:write"})}
     caller = type(town.caller)(town.caller.id, "who settles", books={"main": 1}, scopes=scopes)
@@ -175,7 +176,7 @@ async def test_of_one_obligation_that_many_ask_for_at_once_one_is_settled(town: 
 async def test_in_one_batch_the_second_try_of_an_obligation_is_taken_if_the_first_was_refused(town: Town) -> None:
     asked = [ExecuteSettlement("OBL-x", PAYER, PAYEE, amount, "USD") for amount in ("1000.01", "1.00", "2.00")]
     answers = await town.ask_all(commands.EXECUTE_SETTLEMENT, asked)
-    assert [each.code if isinstance(each, Exception) else each.amount for each in answers] == [
+    assert [each.code if isinstance(each, Refusal) else each.amount for each in answers] == [
         "insufficient_funds", "1.00", "duplicate_obligation",
     ]  # fmt: skip
 
