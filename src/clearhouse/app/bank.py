@@ -26,7 +26,7 @@ from clearhouse.slices.interbank.bank.server import application
 from clearhouse.slices.interbank.bank.simulated import SimulatedBank
 
 KEY_FILE = "bank.key"
-GRACE_SECONDS = 5
+GRACE_SECONDS = 1
 BACKLOG = 2_048
 
 
@@ -102,7 +102,7 @@ async def _run(config: Config, key: str, security: Security, *, as_in_life: bool
         if as_in_life:
             await simulated.control.set_terms(AS_IN_LIFE)
         async with served(application(simulated, key), listening, security) as url:
-            tell(f"the simulated bank is listening on {url}; Ctrl-C ends it")
+            tell(f"listening on {url} (the simulated bank, for book main); Ctrl-C ends it")
             await ended.wait()
     tell("stopped")
 

@@ -12,6 +12,8 @@ from clearhouse import clock
 from clearhouse.app.worker import total_days
 from clearhouse.kernel.db.database import READER, WRITER, Database
 from clearhouse.kernel.db.faults import Poison
+from clearhouse.slices.interbank.bank.lies import Fault
+from correspondent import correspondent, order
 from house import House, movement, ok, post
 from papers import PAPER, POLICIES, WRITE, Desk, Write
 
@@ -24,6 +26,7 @@ FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 
 WHERE c.relkind IN ('r', 'p', 'v', 'm') AND c.relnamespace = 'clearhouse'::regnamespace ORDER BY 1
 """
 KEPT = ("ledger_transfer", "journal")
+NUMBERS = {"main": 1, "other": 2}
 
 
 @contextmanager
@@ -64,6 +67,15 @@ async def fill(house: House, book: str) -> None:
     ok(await operator.post(f"{LEDGER}/days", json={"day": str(today - timedelta(days=8))}))
     ok(await operator.post("/api/v1/calendars", json={"name": "payouts", "closed": ["2026-12-24"]}))
     await approve(Desk(house), book)
+    await bank(house, NUMBERS[book])
+
+
+async def bank(house: House, book: int) -> None:
+    """Leave a row in every table of a book's simulated bank."""
+    late, lost = order(), order()
+    async with correspondent(house.database, http=False, book=book) as at:
+        await at.meet(Fault.SLOW, late, seconds=60)
+        await at.meet(Fault.LOSE_BEFORE, lost)
 
 
 async def approve(desk: Desk, book: str) -> None:
@@ -71,8 +83,7 @@ async def approve(desk: Desk, book: str) -> None:
     sender, anna, _ = [await desk.hire(f"{name} of {book}", "approver", book=book) for name in ("sender", "anna", "bert")]
     levels = [{"role": "approver"}, {"role": "approver", "at_least": [{"amount": "1", "currency": "USD"}]}]
     ok(await desk.house.admin.post(POLICIES, params={"book": book}, json={"kind": PAPER, "levels": levels}))
-    number = {"main": 1, "other": 2}[book]
-    asked = (await desk.submit(sender.name, WRITE, Write("1", "text"), book=number))[0]
+    asked = (await desk.submit(sender.name, WRITE, Write("1", "text"), book=NUMBERS[book]))[0]
     assert await desk.approve(anna.name, asked.id) == "pending"
 
 
@@ -239,6 +250,13 @@ CRIMES = [
     "DELETE FROM approval_step",
     "UPDATE approval_level SET count = 1",
     "DELETE FROM approval_threshold",
+    "UPDATE bank_event SET amount = amount + 1",
+    "DELETE FROM bank_event",
+    "DELETE FROM bank_order",
+    "UPDATE bank_order SET amount = amount + 1",
+    "UPDATE bank_order SET content = sha256('another')",
+    "DELETE FROM bank_account",
+    "DELETE FROM bank_lost",
 ]
 
 
