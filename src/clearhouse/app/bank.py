@@ -37,6 +37,13 @@ class BankPortTaken(Refusal):
     kind = Kind.CONFLICT
 
 
+class CertificateNeeded(Refusal):
+    """Without a certificate of its own the bank speaks no TLS, and {given} protects nothing; give BANK_CERTIFICATE."""
+
+    code = "bank_certificate_needed"
+    kind = Kind.MALFORMED
+
+
 @dataclass(frozen=True, slots=True)
 class Security:
     """Files for TLS: the bank's certificate and key, and the authority that its clients' certificates must come from."""
@@ -44,6 +51,11 @@ class Security:
     certificate: Path | None = None
     private_key: Path | None = None
     clients: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what would look safe and not be so."""
+        if self.certificate is None and (self.clients or self.private_key):
+            raise CertificateNeeded(given="BANK_CLIENTS" if self.clients else "BANK_PRIVATE_KEY")
 
 
 class _Server(uvicorn.Server):

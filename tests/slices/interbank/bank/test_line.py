@@ -11,7 +11,7 @@ import httpx
 import pytest
 import trustme
 
-from clearhouse.app.bank import Security
+from clearhouse.app.bank import CertificateNeeded, Security
 from clearhouse.kernel.db.database import Database
 from clearhouse.slices.interbank.bank.client import HttpBank, Line
 from clearhouse.slices.interbank.bank.control import OpenAccount
@@ -170,3 +170,8 @@ async def test_with_mutual_tls_only_a_client_of_the_authority_is_let_in(
         assert (await bank.ask([one.id]))[0].state is State.UNKNOWN
         async with HttpBank(Line(url, KEY, authority=root, certificate=shown)) as client:
             assert [each.said for each in await client.send([one])] == [Said.ACCEPTED]
+
+
+def test_a_bank_without_a_certificate_does_not_pretend_to_know_its_clients(tmp_path: Path) -> None:
+    with pytest.raises(CertificateNeeded, match="BANK_CERTIFICATE"):
+        Security(clients=tmp_path)
