@@ -58,6 +58,7 @@ CURSORS: Mapping[Route, str] = {
     ("get", PRINCIPALS): "principal",
     ("get", POLICIES): "policy",
     ("get", f"{APPROVALS}/inbox"): "approval",
+    ("get", APPROVALS): "approval",
     ("get", f"{LEDGER}/days"): "",
     ("get", CALENDARS): "",
     ("get", "/api/v1/audit/lines"): "",

@@ -73,6 +73,7 @@ WHO: Mapping[Asked, str] = {
     ("get", "/approvals/policies/{policy}"): "viewer operator approver auditor admin",
     ("post", "/approvals/policies"): "admin",
     ("get", "/approvals/inbox"): "viewer operator approver auditor admin",
+    ("get", "/approvals"): "viewer operator approver auditor admin",
     ("get", "/approvals/{approval}"): "viewer operator approver auditor admin",
     ("post", "/approvals/{approval}/approve"): "approver",
     ("post", "/approvals/{approval}/reject"): "approver",

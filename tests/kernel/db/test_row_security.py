@@ -10,6 +10,7 @@ import pytest
 
 from clearhouse import clock
 from clearhouse.app.worker import total_days
+from clearhouse.kernel.cuts import cuts
 from clearhouse.kernel.db.database import READER, WRITER, Database
 from clearhouse.kernel.db.faults import Poison
 from clearhouse.slices.interbank.bank.lies import Fault
@@ -67,6 +68,8 @@ async def fill(house: House, book: str) -> None:
     ok(await operator.post(f"{LEDGER}/days", json={"day": str(today - timedelta(days=8))}))
     ok(await operator.post("/api/v1/calendars", json={"name": "payouts", "closed": ["2026-12-24"]}))
     await approve(Desk(house), book)
+    async with house.database.writing(book=NUMBERS[book]) as tx:
+        cuts.open_cuts(tx, ["month"], clock.now())
     await bank(house, NUMBERS[book])
 
 
