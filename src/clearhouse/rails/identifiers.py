@@ -13,7 +13,7 @@ from schwifty.exceptions import NationalChecksumNotVerified, SchwiftyException
 _IBAN = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{10,30}")
 _BIC = re.compile(r"[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?")
 _KOSOVO, _ANY = "XK", "AL"  # Kosovo's code is not in ISO 3166, and used by every bank there
-_HEAD_OFFICE = "XXX"
+_HEAD_OFFICE = "X" * 3
 _PLACE = 8
 
 
