@@ -155,8 +155,8 @@ def lived(dsn: str, live: Callable[[History], Coroutine[Any, Any, None]]) -> Non
     asyncio.run(run())
 
 
-@tried(25, many=2_000)
-@given(actions=st.lists(ACTIONS, min_size=3, max_size=25))
+@tried(15, many=2_000)
+@given(actions=st.lists(ACTIONS, min_size=3, max_size=20))
 def test_whatever_is_ordered_and_lied_about_the_books_of_the_bank_say_what_really_happened(
     shared_dsn: str, actions: list[tuple[str, Any]]
 ) -> None:
