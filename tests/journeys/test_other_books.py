@@ -17,8 +17,11 @@ from papers import APPROVALS, POLICIES, WRITE, Write
 LEDGER = "/api/v1/ledger"
 PRINCIPALS = "/api/v1/access/principals"
 CALENDARS = "/api/v1/calendars"
+RECONCILIATION = "/api/v1/reconciliation"
+WEBHOOKS = "/api/v1/webhooks"
 VERBS = ("get", "post", "put", "patch", "delete")
 ROLES = ("viewer", "operator", "approver", "auditor", "admin")
+NUMBERS = {"main": 1, "second": 2}
 DAYS = {"main": "2020-01-01", "second": "2020-01-02"}
 PAYMENT = transaction(movement("payer", "payee", "1.00"))
 Route = tuple[str, str]
@@ -46,6 +49,16 @@ BODIES: Mapping[Route, Any] = {
     ("post", APPROVALS + "/{approval}/approve"): {"level": 1},
     ("post", APPROVALS + "/{approval}/reject"): {"remark": "no"},
     ("post", APPROVALS + "/{approval}/withdraw"): {},
+    ("post", f"{RECONCILIATION}/rule-sets"): {"name": "more", "rules": [{"by": "reference"}]},
+    ("post", RECONCILIATION + "/rule-sets/{rule_set}/items"): [],
+    ("post", f"{RECONCILIATION}/matches"): {"breaks": ["brk_00000000000000000000000001", "brk_00000000000000000000000002"]},
+    ("post", RECONCILIATION + "/breaks/{broken}/assign"): {},
+    ("post", RECONCILIATION + "/breaks/{broken}/remark"): {"remark": "who knows"},
+    ("post", RECONCILIATION + "/breaks/{broken}/propose"): {"action": "accept"},
+    ("post", f"{RECONCILIATION}/resolutions"): {"broken": "brk_00000000000000000000000001"},
+    ("post", WEBHOOKS): {"url": "https://192.0.2.8/"},
+    ("patch", WEBHOOKS + "/{webhook}"): {"description": "mine"},
+    ("post", WEBHOOKS + "/{webhook}/replay"): {"dead": True},
 }
 # The batches say their bodies in words only.
 SILENT = {("post", f"{LEDGER}/accounts/batch"), ("post", f"{LEDGER}/transactions/batch")}
@@ -58,7 +71,15 @@ CURSORS: Mapping[Route, str] = {
     ("get", PRINCIPALS): "principal",
     ("get", POLICIES): "policy",
     ("get", f"{APPROVALS}/inbox"): "approval",
+    ("get", f"{RECONCILIATION}/rule-sets"): "rule_set",
+    ("get", RECONCILIATION + "/rule-sets/{rule_set}/runs"): "run",
+    ("get", RECONCILIATION + "/runs/{run}/matches"): "match",
+    ("get", f"{RECONCILIATION}/breaks"): "broken",
     ("get", APPROVALS): "approval",
+    ("get", WEBHOOKS): "webhook",
+    ("get", WEBHOOKS + "/{webhook}/deliveries"): "event",
+    ("get", "/api/v1/events"): "",
+    ("get", "/api/v1/events/readers"): "",
     ("get", f"{LEDGER}/days"): "",
     ("get", CALENDARS): "",
     ("get", "/api/v1/audit/lines"): "",
@@ -111,13 +132,31 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
     rules = {"kind": f"paper.{book}", "levels": [{"role": "approver"}]}
     ok(await admin.post(POLICIES, params={"book": book}, json=rules))
     approval = await ask(house, asker, book)
+    hook = ok(
+        await admin.post(WEBHOOKS, params={"book": book}, json={"url": "https://192.0.2.7/", "description": f"of {book}"})
+    )["webhook"]
     things = {
         "account": account, "transaction": paid["id"], "hold": held["transfers"][0], "day": DAYS[book], "line": line,
         "principal": added["id"], "key_id": issued["id"], "transfer": paid["transfers"][0],
         "calendar": f"only-{book}",
         "approval": approval, "policy": f"paper.{book}",
+        **await reconcile(tenant, book),
+        "webhook": hook["id"], "event": f"{NUMBERS[book]}-1-0",
     }  # fmt: skip
     return Tenant(book, tenant, issued["secret"], things)
+
+
+async def reconcile(tenant: httpx.AsyncClient, book: str) -> dict[str, str]:
+    """Reconcile two files with one item in common."""
+    ok(await tenant.post(f"{RECONCILIATION}/rule-sets", json={"name": f"files-{book}", "rules": [{"by": "reference"}]}))
+    path = f"{RECONCILIATION}/rule-sets/files-{book}"
+    for side in ("ours", "theirs"):
+        item = {"amount": "1.00", "currency": "EUR", "date": "2026-11-20", "text": f"of {book}"}
+        items = [item | {"id": "1", "reference": "one"}, item | {"id": "2"}]
+        ok(await tenant.post(f"{path}/items", params={"side": side}, json=items))
+    run = ok(await tenant.post(f"{path}/runs"))["id"]
+    broken = ok(await tenant.get(f"{RECONCILIATION}/breaks"))["items"][0]["id"]
+    return {"rule_set": f"files-{book}", "run": run, "match": run.replace("run", "mat") + "-1", "broken": broken}
 
 
 async def ask(house: House, asker: str, book: str) -> str:
