@@ -8,6 +8,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from clearhouse import ids
 from clearhouse.app.bank import Security, served
 from clearhouse.kernel.db.database import Database
@@ -32,9 +34,10 @@ KEY = "the customer's key"
 FUNDS = "1000.00"
 
 
-def order(amount: str = "100.00", *, id: UUID | None = None, **more: Any) -> PaymentOrder:
-    given = {"account": NOSTRO, "payer": "DEUTDEFF", "payee": "BNPAFRPP", "currency": "USD", "method": Method.MOCK} | more
-    return PaymentOrder(id=id or ids.fresh(), amount=amount, **given)
+def order(amount: str = "100.00", **more: Any) -> PaymentOrder:
+    """Return an order from our account, under an id of its own unless one is given."""
+    plain = PaymentOrder(ids.fresh(), NOSTRO, "DEUTDEFF", "BNPAFRPP", amount, "USD", Method.MOCK)
+    return msgspec.structs.replace(plain, **more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,13 @@ class Correspondent:
         """Tell whether the bank's books sum to nothing, and every account is what its entries add up to."""
         sums = (await self.control.trial_balance()).values()
         return not any(map(Decimal, sums)) and all(each.balance == each.proved for each in await self.control.balances())
+
+
+async def fresh_book(database: Database) -> int:
+    """Open a book of its own for a test, with a bank of its own."""
+    async with database.writing() as tx:
+        made = await tx.tuples("INSERT INTO book (name) VALUES (%s) RETURNING id", [str(ids.fresh())])
+    return int(str(made[0][0]))
 
 
 @asynccontextmanager

@@ -38,13 +38,15 @@ class Town:
     orders: int = 0
 
     @classmethod
-    async def built(cls, house: House, *, currency: str = "USD", funds: str = "1000.00") -> "Town":
-        bank = SimulatedBank(house.database, book=1)
-        somebody = await add(house, "operator", name="who settles")
-        caller = Caller(ids.parse("prn", somebody.id), "who settles", books={"main": 1}, scopes={1: SCOPES})
-        made = cls(house, bank, Engine(house.door, 1, bank), caller)
-        for bic, name in ((PAYER, "Chase"), (PAYEE, "Deutsche Bank")):
-            await made.ask(commands.KEEP_BANK, KeepBank(bic, name))
+    async def built(
+        cls, house: House, *, currency: str = "USD", funds: str = "1000.00", book: int = 1, name: str = "main"
+    ) -> "Town":
+        bank = SimulatedBank(house.database, book=book)
+        somebody = await add(house, "operator", name="who settles", book=name)
+        caller = Caller(ids.parse("prn", somebody.id), "who settles", books={name: book}, scopes={book: SCOPES})
+        made = cls(house, bank, Engine(house.door, book, bank), caller, book)
+        for bic, called in ((PAYER, "Chase"), (PAYEE, "Deutsche Bank")):
+            await made.ask(commands.KEEP_BANK, KeepBank(bic, called))
         await made.correspond(currency, funds)
         return made
 

@@ -26,7 +26,7 @@ from clearhouse.slices.interbank.bank.server import application
 from clearhouse.slices.interbank.bank.simulated import SimulatedBank
 
 KEY_FILE = "bank.key"
-GRACE_SECONDS = 5
+GRACE_SECONDS = 1
 BACKLOG = 2_048
 
 
@@ -37,6 +37,13 @@ class BankPortTaken(Refusal):
     kind = Kind.CONFLICT
 
 
+class CertificateNeeded(Refusal):
+    """Without a certificate of its own the bank speaks no TLS, and {given} protects nothing; give BANK_CERTIFICATE."""
+
+    code = "bank_certificate_needed"
+    kind = Kind.MALFORMED
+
+
 @dataclass(frozen=True, slots=True)
 class Security:
     """Files for TLS: the bank's certificate and key, and the authority that its clients' certificates must come from."""
@@ -44,6 +51,11 @@ class Security:
     certificate: Path | None = None
     private_key: Path | None = None
     clients: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what would look safe and not be so."""
+        if self.certificate is None and (self.clients or self.private_key):
+            raise CertificateNeeded(given="BANK_CLIENTS" if self.clients else "BANK_PRIVATE_KEY")
 
 
 class _Server(uvicorn.Server):
@@ -102,7 +114,7 @@ async def _run(config: Config, key: str, security: Security, *, as_in_life: bool
         if as_in_life:
             await simulated.control.set_terms(AS_IN_LIFE)
         async with served(application(simulated, key), listening, security) as url:
-            tell(f"the simulated bank is listening on {url}; Ctrl-C ends it")
+            tell(f"listening on {url} (the simulated bank, for book main); Ctrl-C ends it")
             await ended.wait()
     tell("stopped")
 

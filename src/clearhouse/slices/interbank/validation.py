@@ -24,6 +24,7 @@ from clearhouse.slices.interbank.settlement import ExecuteSettlement, Party
 from clearhouse.slices.interbank.world import World
 from clearhouse.windows import next_open_instant
 
+IBAN_FORM = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}")
 BIC = re.compile(r"[A-Z]{6}[A-Z0-9]{2}([A-Z0-9]{3})?")
 
 
@@ -139,6 +140,8 @@ def _amount(command: ExecuteSettlement) -> tuple[int, int]:
 def _iban(party: Party) -> None:
     if not party.iban:
         return
+    if IBAN_FORM.fullmatch(party.iban) is None:  # the library forgives blanks and ends of lines
+        raise MalformedIban(iban=party.iban)
     try:
         IBAN(party.iban, validate_bban=True)
     except (SchwiftyException, ValueError) as error:

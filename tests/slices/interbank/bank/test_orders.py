@@ -10,7 +10,7 @@ from clearhouse import clock
 from clearhouse.refusals import Refusal
 from clearhouse.slices.interbank.bank.control import AccountMissing, ClockTurnedBack, DecimalsUnknown, OpenAccount
 from clearhouse.slices.interbank.bank.methods import AS_IN_LIFE, Late, Terms
-from clearhouse.slices.interbank.channel import BATCH_MAX, Method, NotTaken, State
+from clearhouse.slices.interbank.channel import BATCH_MAX, Method, NotTaken, State, StatementLine
 from correspondent import NOSTRO, Correspondent, amounts, order
 
 EURO = "DEUTDEFF:EUR"
@@ -78,7 +78,7 @@ WRONG = [
 
 
 async def test_an_order_that_is_wrong_is_refused_for_its_reason_and_nothing_moves(bank: Correspondent) -> None:
-    bad = [order(**({"amount": "1.00"} | wrong)) for _, wrong in WRONG]
+    bad = [order(**{"amount": "1.00", **wrong}) for _, wrong in WRONG]
     assert await bank.send(*bad, order("1.00")) == [*(code for code, _ in WRONG), "accepted"]
     assert {await bank.paid(each) for each in bad} == {(0, "0.00", "0.00")}
     assert await bank.holds() == ("999.00", "0.00")
@@ -137,8 +137,8 @@ async def test_a_statement_of_an_honest_bank_adds_up_and_agrees_with_its_books(b
 
 async def test_pages_of_a_statement_join_without_a_gap(bank: Correspondent) -> None:
     await bank.send(*[order("1.00") for _ in range(7)])
-    whole, cursor, joined = await bank.channel.statement(NOSTRO), "", []
-    opening = whole.opening
+    whole, cursor = await bank.channel.statement(NOSTRO), ""
+    opening, joined = whole.opening, list[StatementLine]()
     while True:
         page = await bank.channel.statement(NOSTRO, after=cursor, most=3)
         assert page.opening == opening

@@ -41,7 +41,7 @@ class Head:
     def read(cls, *, rails: str, lies: str, **columns: object) -> "Head":
         """Return the head from its row."""
         kept = {"terms": msgspec.json.decode(rails, type=list[Terms]), "lies": msgspec.json.decode(lies, type=list[Lie])}
-        return cls(**kept, **columns)  # type: ignore[arg-type]
+        return cls(**kept, **columns)  # type: ignore[arg-type] - a row has the columns of its statement
 
     @property
     def at(self) -> datetime:

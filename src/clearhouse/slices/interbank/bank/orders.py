@@ -60,7 +60,7 @@ class Order:
     @classmethod
     def read(cls, *, state: str, content: bytes, **columns: object) -> "Order":
         """Return an order from its row."""
-        return cls(state=Stage(state), content=bytes(content), **columns)  # type: ignore[arg-type]
+        return cls(state=Stage(state), content=bytes(content), **columns)  # type: ignore[arg-type] - the same
 
 
 @dataclass(frozen=True, slots=True)
