@@ -15,6 +15,7 @@ from clearhouse.slices.interbank import accounts_http as interbank_accounts
 from clearhouse.slices.interbank import commands as interbank
 from clearhouse.slices.interbank import engines, reports_http, settlements_http
 from clearhouse.slices.interbank import rpc as interbank_rpc
+from clearhouse.slices.interbank.figures import figures as interbank_figures
 from clearhouse.slices.operations import (
     access_http,
     approvals_http,
@@ -31,6 +32,7 @@ from clearhouse.slices.operations import (
     webhook_commands,
     webhooks_http,
 )
+from clearhouse.transport.http.application import Figures
 from clearhouse.transport.rpc.serving import Service
 from clearhouse.transport.webhooks.delivering import deliver
 
@@ -49,6 +51,7 @@ class Product:
     kinds: tuple[Kind[Any, Any], ...] = ()
     events: Mapping[str, Any] = field(default_factory=dict[str, Any])
     subscriptions: tuple[Subscription, ...] = ()
+    figures: tuple[Figures, ...] = ()
 
 
 OPERATIONS = Product(
@@ -77,6 +80,7 @@ INTERBANK = Product(
     scopes=interbank.SCOPES,
     kinds=interbank.ALL,
     events=interbank.EVENTS,
+    figures=(interbank_figures,),
 )
 PRODUCTS = (OPERATIONS, INTERBANK)
 SERVICES = tuple(service for product in PRODUCTS for service in product.services)
@@ -86,6 +90,7 @@ EVENTS = {
     for events in (*(kind.events for kind in product.kinds), product.events)
     for name, told in events.items()
 }
+FIGURES = tuple(each for product in PRODUCTS for each in product.figures)
 ROUTERS = tuple(router for product in PRODUCTS for router in product.routers)
 SUBSCRIPTIONS = tuple(each for product in PRODUCTS for each in product.subscriptions)
 WORKS = tuple(work for product in PRODUCTS for work in product.works)

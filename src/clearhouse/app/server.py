@@ -16,7 +16,7 @@ import uvicorn
 
 from clearhouse.app import buses, inbox, worker
 from clearhouse.app.config import Config
-from clearhouse.app.products import EVENTS, ROUTERS, SERVICES, SUBSCRIPTIONS, WORKS
+from clearhouse.app.products import EVENTS, FIGURES, ROUTERS, SERVICES, SUBSCRIPTIONS, WORKS
 from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import limiter
@@ -161,7 +161,14 @@ async def _serve(
     limits = limiter(config.rate_limit, config.redis_url)
     feed = Feed()
     entrance = application(
-        ROUTERS, express=EXPRESS, door=door, gate=gate, limiter=limits, feed=feed, catalogue=catalogue(EVENTS)
+        ROUTERS,
+        express=EXPRESS,
+        door=door,
+        gate=gate,
+        limiter=limits,
+        feed=feed,
+        catalogue=catalogue(EVENTS),
+        figures=FIGURES,
     )
     settings = uvicorn.Config(
         entrance, log_config=None, access_log=False, lifespan="off", backlog=BACKLOG, server_header=False,
