@@ -13,6 +13,7 @@ from clearhouse.kernel.access.callers import Caller
 from clearhouse.refusals import Refusal
 from house import House, client, movement, ok, post, refused, transaction
 from papers import APPROVALS, POLICIES, WRITE, Write
+from town import obligation
 
 LEDGER = "/api/v1/ledger"
 PRINCIPALS = "/api/v1/access/principals"
@@ -24,11 +25,25 @@ ROLES = ("viewer", "operator", "approver", "auditor", "admin")
 NUMBERS = {"main": 1, "second": 2}
 DAYS = {"main": "2020-01-01", "second": "2020-01-02"}
 PAYMENT = transaction(movement("payer", "payee", "1.00"))
+ACCOUNT = "/api/v1/accounts/{side}/{bank}/{currency}"
 Route = tuple[str, str]
 Page = dict[str, Any]
 
 # A body for every route that takes one.
 BODIES: Mapping[Route, Any] = {
+    ("post", "/api/v1/settlements"): obligation("OBL-new"),
+    ("post", "/api/v1/settlements/batch"): [obligation("OBL-newer")],
+    ("post", "/api/v1/settlements/{settlement}/cancel"): {},
+    ("post", "/api/v1/settlements/{settlement}/release"): {"reason": "so it is"},
+    ("post", "/api/v1/accounts/nostro"): {"bank": "DEUTDEFF", "currency": "JPY"},
+    ("post", "/api/v1/accounts/vostro"): {"bank": "DEUTDEFF", "currency": "JPY"},
+    ("patch", f"{ACCOUNT}"): {"state": "frozen"},
+    ("post", f"{ACCOUNT}/fund"): {"amount": "1.00"},
+    ("post", "/api/v1/banks"): {"bic": "BARCGB22", "name": "Barclays"},
+    ("post", "/api/v1/windows"): {"currency": "EUR", "calendar": "TARGET2"},
+    ("post", "/api/v1/compliance/limits"): {"currency": "USD"},
+    ("post", "/api/v1/compliance/names"): {"source": "un", "names": []},
+    ("post", f"{RECONCILIATION}/reports"): {},
     ("post", f"{LEDGER}/accounts"): {"code": "new", "asset": "USD"},
     ("post", f"{LEDGER}/accounts/batch"): [{"code": "newer", "asset": "USD"}],
     ("patch", LEDGER + "/accounts/{account}"): {"state": "frozen"},
@@ -61,9 +76,18 @@ BODIES: Mapping[Route, Any] = {
     ("post", WEBHOOKS + "/{webhook}/replay"): {"dead": True},
 }
 # The batches say their bodies in words only.
-SILENT = {("post", f"{LEDGER}/accounts/batch"), ("post", f"{LEDGER}/transactions/batch")}
+SILENT = {("post", "/api/v1/settlements/batch")} | {
+    ("post", f"{LEDGER}/accounts/batch"),
+    ("post", f"{LEDGER}/transactions/batch"),
+}
 # What a cursor names; a number or a day names nothing of anybody's.
 CURSORS: Mapping[Route, str] = {
+    ("get", "/api/v1/settlements"): "settlement",
+    ("get", "/api/v1/accounts/nostro"): "",
+    ("get", "/api/v1/accounts/vostro"): "",
+    ("get", "/api/v1/banks"): "",
+    ("get", f"{ACCOUNT}/statement"): "line",
+    ("get", f"{RECONCILIATION}/reports"): "report",
     ("get", f"{LEDGER}/accounts"): "account",
     ("get", LEDGER + "/accounts/{account}/statement"): "line",
     ("get", f"{LEDGER}/transactions"): "transaction",
@@ -140,7 +164,7 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
         "principal": added["id"], "key_id": issued["id"], "transfer": paid["transfers"][0],
         "calendar": f"only-{book}",
         "approval": approval, "policy": f"paper.{book}",
-        **await reconcile(tenant, book),
+        **await reconcile(tenant, book), **await correspond(tenant, book),
         "webhook": hook["id"], "event": f"{NUMBERS[book]}-1-0",
     }  # fmt: skip
     return Tenant(book, tenant, issued["secret"], things)
@@ -157,6 +181,19 @@ async def reconcile(tenant: httpx.AsyncClient, book: str) -> dict[str, str]:
     run = ok(await tenant.post(f"{path}/runs"))["id"]
     broken = ok(await tenant.get(f"{RECONCILIATION}/breaks"))["items"][0]["id"]
     return {"rule_set": f"files-{book}", "run": run, "match": run.replace("run", "mat") + "-1", "broken": broken}
+
+
+async def correspond(tenant: httpx.AsyncClient, book: str) -> dict[str, str]:
+    """Settle between two banks that only this book has."""
+    payer, payee = f"{book[:4].upper()}US33", f"{book[:4].upper()}DEFF"
+    for bic, side in ((payer, "vostro"), (payee, "nostro")):
+        ok(await tenant.post("/api/v1/banks", json={"bic": bic, "name": f"a bank of {book}"}))
+        ok(await tenant.post(f"/api/v1/accounts/{side}", json={"bank": bic, "currency": "USD"}))
+        ok(await tenant.post(f"/api/v1/accounts/{side}/{bic}/USD/fund", json={"amount": "5.00"}))
+    asked = obligation("OBL-1", from_bank=payer, to_bank=payee, remittance=f"of {book}")
+    settlement = ok(await tenant.post("/api/v1/settlements", json=asked))["id"]
+    report = ok(await tenant.post(f"{RECONCILIATION}/reports", json={}))[0]["id"]
+    return {"settlement": settlement, "report": report, "side": "nostro", "bank": payee, "currency": "USD"}
 
 
 async def ask(house: House, asker: str, book: str) -> str:

@@ -152,9 +152,8 @@ async def test_without_a_key_only_the_health_answers(town: Town, channel: grpc.a
     stranger = Line(channel, ())
     code, info, _ = await refused(stranger, "ExecuteSettlement", execution(**obligation("OBL-s")))
     assert (code, info.reason) == (grpc.StatusCode.UNAUTHENTICATED, "unauthenticated")
-    well = await health_pb2_grpc.HealthStub(channel).Check(
-        health_pb2.HealthCheckRequest(service="clearhouse.v1.SettlementEngine")
-    )
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    well: Any = await health.Check(health_pb2.HealthCheckRequest(service="clearhouse.v1.SettlementEngine"))
     assert well.status == health_pb2.HealthCheckResponse.SERVING
     assert await town.funds() == {"vostro": ("1000.00", "0.00"), "nostro": ("1000.00", "0.00")}
 
