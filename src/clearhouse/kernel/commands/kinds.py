@@ -22,7 +22,8 @@ class Kind(Generic[Command, Answer]):
     """One kind of command. `identify` gives the id that the caller chose, where the command carries one.
 
     `natural` says that running it again under the same id gives the same answer without a stored key; `kept` is false where
-    the answer holds a secret that must be nowhere.
+    the answer holds a secret that must be nowhere. `told` gives what stands for a command that is too much itself: in the
+    journal where it is refused, and in what tells one body under a key from another.
     """
 
     name: str
@@ -33,3 +34,4 @@ class Kind(Generic[Command, Answer]):
     identify: Callable[[Command], UUID | None] = lambda _: None
     natural: bool = True
     kept: bool = True
+    told: Callable[[Command], object] = lambda command: command

@@ -34,10 +34,14 @@ READ = frozenset({"application/json", NDJSON})
 PUBLIC = ("/", "/health", "/openapi.json", "/docs")
 
 
-def _readable(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Refuse a body that calls itself something that nobody here reads."""
+def _readable(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Refuse a body that calls itself something that is not read here."""
     given = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given and given not in READ and connection.headers.get("content-length") != "0":
+    if (
+        given
+        and given not in READ | handler.opt.get("reads", frozenset())
+        and connection.headers.get("content-length") != "0"
+    ):
         raise HTTPException(status_code=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
@@ -87,8 +91,11 @@ def application(
     async def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
         return document.of(request.app)
 
+    # A product whose contract says where it stands (`opt={"rooted": True}`) stands there, all else below our own path.
+    theirs = [router for router in routers if router.opt.get("rooted")]
+    ours = [Router("/api/v1", route_handlers=[router for router in routers if not router.opt.get("rooted")])]
     inner = Litestar(
-        route_handlers=[Router("/api/v1", route_handlers=list(routers)), health, metrics, docs, openapi],
+        route_handlers=[*ours, *theirs, health, metrics, docs, openapi],
         exception_handlers=ANSWERS,
         guards=[_readable],
         before_send=[_tell_methods],

@@ -1,0 +1,71 @@
+"""Every command of this slice: its name, its scope, what runs it, and what the journal says of it."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from clearhouse.asking import Asked
+from clearhouse.kernel.access.roles import Role, Scope
+from clearhouse.kernel.commands.kinds import Kind
+from clearhouse.kernel.journal.writing import Line
+from clearhouse.slices.records import rounds, staging, structures, uploads
+from clearhouse.slices.records.rounds import End, Ended
+from clearhouse.slices.records.staging import Finish, Stage, Staged
+from clearhouse.slices.records.structures import Create, Structure
+from clearhouse.slices.records.uploads import Counted, Upload
+
+READ = "records:read"
+WRITE = "records:write"
+SETTLE_ROUND = "records:settle"
+_READING = {READ}
+SCOPES: Mapping[Role, Iterable[Scope]] = {
+    "viewer": _READING,
+    "operator": {READ, WRITE, SETTLE_ROUND},
+    "approver": _READING,
+    "auditor": _READING,
+}
+
+
+def _created(asked: Asked[Create], answer: Structure) -> Line:
+    return Line("records.created", answer.settleid, asked.command)
+
+
+def _uploaded(asked: Asked[Upload], answer: Counted) -> Line:
+    event = "records.repeated" if answer.exists else "records.uploaded"
+    return Line(event, asked.command.settleid, answer)
+
+
+def _settled(asked: Asked[End], answer: Ended) -> Line:
+    return Line("records.settled", asked.command.settleid, answer)
+
+
+def _cleared(asked: Asked[End], answer: Ended) -> Line:
+    return Line("records.cleared", asked.command.settleid, answer)
+
+
+def _staged(asked: Asked[Stage], answer: Staged) -> Line:
+    return Line("records.staged", answer.upload, {"structure": asked.command.structure, "records": answer.records})
+
+
+def _finished(asked: Asked[Finish], answer: Counted) -> Line:
+    event = "records.repeated" if answer.exists else "records.uploaded"
+    return Line(event, asked.command.settleid, answer)
+
+
+def _part(command: Stage) -> dict[str, Any]:
+    """Return what stands for a part: not its records."""
+    return {"structure": command.structure, "before": command.before, "records": command.parsed.records}
+
+
+def _told(command: Upload) -> dict[str, Any]:
+    """Return what stands for an upload: not its records, but what tells them from others."""
+    digest, count = command.digest.hex(), command.parsed.records
+    return {"settleid": command.settleid, "upload": command.name, "records": count, "digest": digest}
+
+
+CREATE = Kind("records.create", WRITE, structures.create_structures, Structure, _created, natural=False)
+UPLOAD = Kind("records.upload", WRITE, uploads.upload, Counted, _uploaded, identify=lambda command: command.id, told=_told)
+STAGE = Kind("records.stage", WRITE, staging.stage, Staged, _staged, told=_part)
+FINISH = Kind("records.finish", WRITE, staging.finish, Counted, _finished, identify=lambda command: command.upload)
+SETTLE = Kind("records.settle", SETTLE_ROUND, rounds.settle, Ended, _settled, natural=False)
+CLEAR = Kind("records.clear", SETTLE_ROUND, rounds.clear, Ended, _cleared, natural=False)
+ALL: tuple[Kind[Any, Any], ...] = (CREATE, UPLOAD, STAGE, FINISH, SETTLE, CLEAR)
