@@ -5,6 +5,7 @@ from cyclopts import App
 
 from clearhouse.app.bench import ledger as bench_ledger
 from clearhouse.app.bench import printing
+from clearhouse.app.bench import records as bench_records
 from clearhouse.app.verbs import tell
 
 app = App(name="bench", help="Measure, as ratios to references in the same run.")
@@ -28,3 +29,18 @@ def ledger(*, seconds: int = 90, json: bool = False, tigerbeetle: str | None = N
     """
     found = uvloop.run(bench_ledger.run(seconds, tigerbeetle=tigerbeetle, behind=behind, tell=tell))
     printing.show(found, as_json=json)
+
+
+@app.command
+def records(*, seconds: int = 60, json: bool = False) -> None:
+    """Measure counting records against COPY of the same records.
+
+    Parameters
+    ----------
+    seconds
+        How long the whole run takes, about.
+    json
+        Print one JSON object instead of a table.
+
+    """
+    printing.show(uvloop.run(bench_records.run(seconds, tell=tell)), as_json=json)
