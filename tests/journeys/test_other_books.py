@@ -21,6 +21,8 @@ VERBS = ("get", "post", "put", "patch", "delete")
 ROLES = ("viewer", "operator", "approver", "auditor", "admin")
 DAYS = {"main": "2020-01-01", "second": "2020-01-02"}
 PAYMENT = transaction(movement("payer", "payee", "1.00"))
+SETTLEMENT = "/settlement"
+STRUCTURE = {"settleid": "third", "aggregates": ["op"], "aggregationType": "mcCounter", "primaryKey": "app"}
 Route = tuple[str, str]
 Page = dict[str, Any]
 
@@ -46,6 +48,9 @@ BODIES: Mapping[Route, Any] = {
     ("post", APPROVALS + "/{approval}/approve"): {"level": 1},
     ("post", APPROVALS + "/{approval}/reject"): {"remark": "no"},
     ("post", APPROVALS + "/{approval}/withdraw"): {},
+    ("post", SETTLEMENT + "/create"): STRUCTURE,
+    ("post", SETTLEMENT + "/{settleid}/update"): {"record": {"app": "a", "op": 1}},
+    ("post", SETTLEMENT + "/{settleid}/upload"): {"app": "a", "op": 1},
 }
 # The batches say their bodies in words only.
 SILENT = {("post", f"{LEDGER}/accounts/batch"), ("post", f"{LEDGER}/transactions/batch")}
@@ -61,6 +66,10 @@ CURSORS: Mapping[Route, str] = {
     ("get", f"{LEDGER}/days"): "",
     ("get", CALENDARS): "",
     ("get", "/api/v1/audit/lines"): "",
+    ("get", SETTLEMENT): "settleid",
+    ("get", SETTLEMENT + "/{settleid}/history"): "",
+    ("get", SETTLEMENT + "/{settleid}/settled"): "",
+    ("get", SETTLEMENT + "/{settleid}/records"): "",
 }
 WANTED: Mapping[Route, dict[str, str]] = {
     ("get", f"{LEDGER}/transactions"): {"reference": "invoice 4711"},
@@ -69,6 +78,7 @@ WANTED: Mapping[Route, dict[str, str]] = {
     ("get", CALENDARS + "/{calendar}/business-date"): {"at": "2026-11-21T12:00:00Z"},
     ("get", CALENDARS + "/{calendar}/add"): {"day": "2026-11-21", "count": "1"},
     ("get", CALENDARS + "/{calendar}/roll"): {"day": "2026-11-21"},
+    ("get", SETTLEMENT + "/{settleid}/records"): {"key": "a"},
 }
 
 # Transfers that reach for what another book has.
@@ -104,6 +114,9 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
     ok(await tenant.post(CALENDARS, json={"name": f"only-{book}", "title": f"of {book}", "hours": {"closes": "18:00"}}))
     account = ok(await tenant.get(f"{LEDGER}/accounts/payer", params={"asset": "USD"}))["id"]
     line = ok(await tenant.get(f"{LEDGER}/accounts/{account}/statement"))["items"][0]["cursor"]
+    ok(await tenant.post(f"{SETTLEMENT}/create", json=STRUCTURE | {"settleid": f"only-{book}"}))
+    records = [{"app": f"of {book}", "op": 1}]
+    ok(await tenant.post(f"{SETTLEMENT}/only-{book}/update", json={"record": records}))
     approver = {"name": f"who approves of {book}", "roles": ["approver"]}
     for person in (approver, {**approver, "name": f"who asks of {book}", "roles": ["operator"]}):
         asker = ok(await admin.post(PRINCIPALS, params={"book": book}, json=person))["id"]
@@ -114,7 +127,7 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
         "account": account, "transaction": paid["id"], "hold": held["transfers"][0], "day": DAYS[book], "line": line,
         "principal": added["id"], "key_id": issued["id"], "transfer": paid["transfers"][0],
         "calendar": f"only-{book}",
-        "approval": approval, "policy": f"paper.{book}",
+        "approval": approval, "policy": f"paper.{book}", "settleid": f"only-{book}",
     }  # fmt: skip
     return Tenant(book, tenant, issued["secret"], things)
 

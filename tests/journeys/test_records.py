@@ -1,6 +1,5 @@
 """The samples of the records contract, replayed in the order in which they stand there: equal as JSON."""
 
-from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,12 +42,12 @@ def then(timestamp: int) -> time_machine.travel:
 
 
 @pytest.fixture
-async def test(house: House) -> AsyncGenerator[httpx.AsyncClient]:
+async def test(house: House) -> httpx.AsyncClient:
     """Give the caller of the samples, whose clock stands still at the hour of each."""
     body = {"name": "test", "organisation": "org1MSP", "roles": ["operator"], "kind": "service"}
     added = ok(await house.admin.post(PRINCIPALS, json=body))
     issued = ok(await house.admin.post(f"{PRINCIPALS}/{added['id']}/keys", json={}))
-    yield client(house.entrance, issued["secret"])
+    return client(house.entrance, issued["secret"])
 
 
 async def walked(test: httpx.AsyncClient, *steps: str) -> Any:
@@ -104,7 +103,7 @@ async def test_a_structure_is_cleared_as_in_the_sample(test: httpx.AsyncClient) 
 
 
 async def test_the_structure_of_the_first_sample_is_taken_with_its_placeholder(test: httpx.AsyncClient) -> None:
-    body = {
+    body: dict[str, Any] = {
         "settleid": "settle", "aggregates": "['msg']", "aggregationType": "mcCounter", "primaryKey": "app",
         "settlementType": "string", "record": {},
     }  # fmt: skip
@@ -116,7 +115,7 @@ async def test_several_rounds_are_a_list_with_the_newest_first(test: httpx.Async
     await walked(test, "create", "update", "settle", "clear")
     with then(CLEARED + 1):
         assert ok(await test.post(f"{BASE}/testing/settle")) == {"output": {}}
-    wanted = [{"aggregates": {}, "timestamp": CLEARED + 1}, {"aggregates": AGGREGATES, "timestamp": SETTLED}]
+    wanted: Any = [{"aggregates": {}, "timestamp": CLEARED + 1}, {"aggregates": AGGREGATES, "timestamp": SETTLED}]
     assert await read(test, "/settled") == {"output": wanted}
 
 

@@ -77,10 +77,22 @@ WHO: Mapping[Asked, str] = {
     ("post", "/approvals/{approval}/approve"): "approver",
     ("post", "/approvals/{approval}/reject"): "approver",
     ("post", "/approvals/{approval}/withdraw"): "operator",
+    ("get", "/settlement"): "viewer operator approver auditor",
+    ("post", "/settlement/create"): "operator",
+    ("get", "/settlement/{settleid}"): "viewer operator approver auditor",
+    ("get", "/settlement/{settleid}/history"): "viewer operator approver auditor",
+    ("get", "/settlement/{settleid}/settled"): "viewer operator approver auditor",
+    ("get", "/settlement/{settleid}/records"): "viewer operator approver auditor",
+    ("post", "/settlement/{settleid}/update"): "operator",
+    ("post", "/settlement/{settleid}/upload"): "operator",
+    ("post", "/settlement/{settleid}/settle"): "operator",
+    ("post", "/settlement/{settleid}/clear"): "operator",
     ("get", "/health"): "viewer operator approver auditor admin",
     ("get", "/metrics"): "auditor admin",
 }
 PAYMENT = transaction(movement("payer", "payee", "1.00"))
+STRUCTURE = {"settleid": "calls", "aggregates": ["op"], "aggregationType": "mcCounter", "primaryKey": "app"}
+ROOTED = ("/health", "/metrics", "/settlement")
 BODIES: Mapping[Asked, Any] = {
     ("post", "/ledger/accounts"): {"code": "new", "asset": "USD"},
     ("post", "/ledger/accounts/batch"): [{"code": "newer", "asset": "USD"}],
@@ -102,11 +114,15 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/approvals/{approval}/approve"): {"level": 1},
     ("post", "/approvals/{approval}/reject"): {"remark": "too much"},
     ("post", "/approvals/{approval}/withdraw"): {},
+    ("post", "/settlement/create"): STRUCTURE | {"settleid": "another"},
+    ("post", "/settlement/{settleid}/update"): {"record": {"app": "a", "op": 1}},
+    ("post", "/settlement/{settleid}/upload"): {"app": "a", "op": 1},
 }
 PARAMETERS: Mapping[Asked, dict[str, str]] = {
     ("get", "/ledger/transactions"): {"reference": "invoice 4711"},
     ("get", "/calendars/{calendar}/add"): {"day": "2026-11-21", "count": "1"},
     ("get", "/calendars/{calendar}/roll"): {"day": "2026-11-21"},
+    ("get", "/settlement/{settleid}/records"): {"key": "a"},
 }
 
 
@@ -125,6 +141,7 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
     held = ok(await operator.post(TRANSACTIONS, json=transaction(movement("payer", "payee", "9.00", pending=True))))
     ok(await operator.post("/api/v1/ledger/days", json={"day": "2020-01-01"}))
     ok(await operator.post("/api/v1/calendars", json={"name": "payouts"}))
+    ok(await operator.post("/settlement/create", json=STRUCTURE))
     account = ok(await operator.get("/api/v1/ledger/accounts/payer", params={"asset": "USD"}))
     somebody = await add(house, name="somebody")
     desk = Desk(house)
@@ -135,7 +152,7 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
     return {
         "{account}": account["id"], "{transaction}": paid["id"], "{hold}": held["transfers"][0], "{day}": "2020-01-01",
         "{principal}": somebody.id, "{key_id}": somebody.key, "{calendar}": "payouts",
-        "{approval}": asked.id, "{policy}": PAPER,
+        "{approval}": asked.id, "{policy}": PAPER, "{settleid}": "calls",
     }  # fmt: skip
 
 
@@ -143,7 +160,7 @@ async def tried(asking: httpx.AsyncClient, route: Asked, things: Mapping[str, st
     verb, path = route
     for name, thing in things.items():
         path = path.replace(name, thing)
-    where = path if path in {"/health", "/metrics"} else f"/api/v1{path}"
+    where = path if path.startswith(ROOTED) else f"/api/v1{path}"
     return await asking.request(verb, where, json=BODIES.get(route), params=PARAMETERS.get(route))
 
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
@@ -13,6 +14,7 @@ from clearhouse.app.worker import total_days
 from clearhouse.kernel.cuts import cuts
 from clearhouse.kernel.db.database import READER, WRITER, Database
 from clearhouse.kernel.db.faults import Poison
+from clearhouse.slices.records.streams import LINES
 from house import House, movement, ok, post
 from papers import PAPER, POLICIES, WRITE, Desk, Write
 
@@ -65,8 +67,21 @@ async def fill(house: House, book: str) -> None:
     ok(await operator.post(f"{LEDGER}/days", json={"day": str(today - timedelta(days=8))}))
     ok(await operator.post("/api/v1/calendars", json={"name": "payouts", "closed": ["2026-12-24"]}))
     await approve(Desk(house), book)
+    structure = {"settleid": "calls", "aggregates": ["op"], "aggregationType": "mcCounter", "primaryKey": "app"}
+    ok(await operator.post("/settlement/create", json=structure))
+    ok(await operator.post("/settlement/calls/update", json={"record": {"app": "a", "op": 1, "recordId": "r"}}))
+    await stage(operator)
+    ok(await operator.post("/settlement/calls/settle"))
     async with house.database.writing(book={"main": 1, "other": 2}[book]) as tx:
         cuts.open_cuts(tx, ["month"], clock.now())
+
+
+async def stage(operator: httpx.AsyncClient) -> None:
+    """Leave an upload that broke off behind its first part."""
+    lines = b'{"app": "a", "op": 1}\n' * LINES + b"{"
+    headers = {"Content-Type": "application/x-ndjson"}
+    answer = await operator.post("/settlement/calls/upload", content=lines, headers=headers)
+    assert answer.status_code == 400, answer.text
 
 
 async def approve(desk: Desk, book: str) -> None:

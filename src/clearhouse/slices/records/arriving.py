@@ -22,6 +22,7 @@ class Received(msgspec.Struct, frozen=True):
     """What came of a stream: in how many parts, how many records, and how many of them had been counted before."""
 
     upload: str
+    change: int
     parts: int
     records: int
     repeated: int
@@ -40,14 +41,14 @@ async def receive_whole(visit: Visit, structure: Structure, parts: Parts, *, nam
             there = (await visit.submit(commands.STAGE, part, book=book)).counted
         records, count = records + len(lines), count + 1
     if not records:
-        return Received("", 0, 0, 0)
+        return Received("", 0, 0, 0, 0)
     by = f"{visit.caller.name}:{organisation}"
     whole = Finish(
         upload, structure.settleid, structure.number, structure.aggregating.apart, by, organisation, records,
         digest.digest(), name,
     )  # fmt: skip
     counted = await visit.submit(commands.FINISH, whole, book=book)
-    return Received(counted.upload, count, counted.records, counted.records if counted.exists else 0)
+    return Received(counted.upload, counted.change, count, counted.records, counted.records if counted.exists else 0)
 
 
 async def receive_parts(visit: Visit, structure: Structure, parts: Parts, *, name: str, book: str | None) -> Received:
@@ -72,5 +73,5 @@ async def receive_parts(visit: Visit, structure: Structure, parts: Parts, *, nam
         raise failed[0]
     done += [each for each in landed if isinstance(each, Counted)]
     repeated = sum(each.records if each.exists else each.repeated for each in done)
-    last = max(done, key=lambda each: each.change).upload if done else ""
-    return Received(last, count, sum(each.records for each in done), repeated)
+    last = max(done, key=lambda each: each.change) if done else Counted("", 0, 0, 0)
+    return Received(last.upload, last.change, count, sum(each.records for each in done), repeated)

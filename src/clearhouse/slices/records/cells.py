@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 Number = int | Decimal
+_EXACT = Context(prec=400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,11 @@ class Aggregation:
     def counts(self) -> bool:
         """Tell whether presence is all that matters."""
         return not self.scalar
+
+
+def added(one: Number, other: Number) -> Number:
+    """Add exactly, whatever Python's own idea of enough digits is."""
+    return _EXACT.add(Decimal(one), Decimal(other))
 
 
 def text(number: Number | None) -> str:

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, Response, Router
 from litestar.params import PathParameter, QueryParameter
 
-from clearhouse import clock, ids
+from clearhouse import clock
 from clearhouse.refusals import Malformed
 from clearhouse.slices.records import commands, rounds, states, streams, structures, tracing, uploads
 from clearhouse.slices.records.arriving import receive_parts, receive_whole
@@ -122,7 +122,7 @@ async def update(request: Asking, settleid: SettleId, book: Book = None, key: Id
     by, organisation = who(visit), visit.caller.organisation
     command = uploads.uploaded(structure, uploads.read(structure, lines), by=by, organisation=organisation, name=name)
     counted = await visit.submit(commands.UPLOAD, command, book=book, key=key)
-    return Output(await _after(visit, settleid, counted.upload, book))
+    return Output(await _after(visit, settleid, counted.change, book))
 
 
 @post(
@@ -139,7 +139,7 @@ async def stream(
     parts = streams.parts(taken(request), table=media_type == "text/csv")
     receive = receive_whole if mode == "upload" else receive_parts
     received = await receive(visit, structure, parts, name=upload or "", book=book)
-    shown = await _after(visit, settleid, received.upload, book) if received.upload else structure.shown()
+    shown = await _after(visit, settleid, received.change, book) if received.change else structure.shown()
     return Output(shown | {"received": received})
 
 
@@ -222,9 +222,9 @@ async def _find(visit: Visit, settleid: str, scope: str, book: str | None) -> St
         return await structures.find(tx, settleid)
 
 
-async def _after(visit: Visit, settleid: str, upload: str, book: str | None) -> dict[str, Any]:
+async def _after(visit: Visit, settleid: str, change: int, book: str | None) -> dict[str, Any]:
     async with visit.reading(WRITE, book) as tx:
-        return await states.after(tx, await structures.find(tx, settleid), ids.parse("upl", upload))
+        return await states.after(tx, await structures.find(tx, settleid), change)
 
 
 def _paged(request: Asking, found: list[Any], limit: int, cursors: list[str], *, single: bool = False) -> Response[Output]:

@@ -6,14 +6,14 @@ Promise: a line that cannot be read refuses all of them and says which line it w
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from decimal import Context, Decimal, InvalidOperation, localcontext
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from clearhouse.money import DIGITS_MAX
-from clearhouse.slices.records.cells import Aggregation, Number
+from clearhouse.slices.records.cells import Aggregation, Number, added
 from clearhouse.slices.records.refusals import Unparsable
 from clearhouse.slices.records.structures import Structure
 
@@ -21,8 +21,6 @@ KEY_LENGTH_MAX = 500
 RECORD_ID = "recordId"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _FINE = re.compile(r"-?[0-9]{1,38}(?:\.[0-9]{1,38})?(?:[eE][+-]?[0-9]{1,2})?")
-_LIMIT = Decimal(10) ** DIGITS_MAX
-_EXACT = Context(prec=200)
 
 Place = tuple[str, int]  # a key, and the number of a metric
 
@@ -183,7 +181,7 @@ def _exact(given: int | Decimal | str) -> Decimal | None:
     except (InvalidOperation, ValueError):
         return None
     exponent = number.as_tuple().exponent
-    if not isinstance(exponent, int) or exponent < -DIGITS_MAX or abs(number) >= _LIMIT:
+    if not isinstance(exponent, int) or exponent < -DIGITS_MAX or number.adjusted() >= DIGITS_MAX:
         return None
     return number
 
@@ -192,16 +190,11 @@ def merged(one: Sum, other: Sum) -> Sum:
     """Return what two sums come to, of which the other came later."""
     return Sum(
         one.count + other.count,
-        _both(one.total, other.total, _added),
+        _both(one.total, other.total, added),
         _both(one.least, other.least, min),
         _both(one.most, other.most, max),
         one.latest if other.latest is None else other.latest,
     )
-
-
-def _added(one: Number, other: Number) -> Number:
-    with localcontext(_EXACT):
-        return Decimal(one) + other
 
 
 def _both(one: Number | None, other: Number | None, join: Callable[[Number, Number], Number]) -> Number | None:

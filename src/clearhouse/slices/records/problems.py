@@ -1,7 +1,7 @@
 """Problems of this slice: the house's documents under the three codes of the contract, with our own code as the reason.
 
-SETTLE-00 the service is down, SETTLE-01 something could not be parsed, SETTLE-02 everything else. Who may not come in at
-all is told so by the entrance, before any slice.
+SETTLE-00 the service is down, SETTLE-01 something could not be parsed, SETTLE-02 everything else. Who may not
+do this is told so as everywhere in the house.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,15 @@ CODES: dict[int, str] = {
     HTTPStatus.SERVICE_UNAVAILABLE: DOWN,
     HTTPStatus.INTERNAL_SERVER_ERROR: DOWN,
 }
+NOT_OURS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
 Answer = Callable[..., Response[bytes]]
 
 
 def _coded(answer: Answer) -> Answer:
     def coded(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
         made = answer(request, error)
+        if made.status_code in NOT_OURS:
+            return made
         problem = msgspec.json.decode(made.content, type=dict[str, Any])
         code = CODES.get(made.status_code or HTTPStatus.BAD_REQUEST, OTHER)
         problem |= {"code": code, "reason": problem["code"], "message": problem["detail"]}

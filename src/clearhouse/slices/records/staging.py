@@ -82,7 +82,7 @@ async def _stage(tx: Tx, part: Stage, at: datetime) -> Staged | Refusal:
         there = bool(kept) and (kept[0].state, kept[0].records) == (
             "staged",
             part.before + count,
-        )  # its answer was lost
+        )
         own = ids.text("upl", part.upload)
         return Staged(own, part.before + count) if there else UploadUnknown(upload=own)
     uploads.keep(tx, [(part.upload, part.before, part.parsed)])
@@ -121,7 +121,8 @@ async def _finish(tx: Tx, whole: Finish, at: datetime) -> Counted | Refusal:
     heads = await structures.advance(tx, [whole.structure], "Update", [whole.by], counts=[1], at=at)
     head, round_ = heads[whole.structure], places[cut_of(whole.settleid)]
     tx.later(
-        _sql["count_staged"], book=tx.book, upload=whole.upload, structure=whole.structure, round=round_, change=head.changes,
+        _sql["count_staged"], book=tx.book, upload=whole.upload, structure=whole.structure, round=round_,
+        change=head.changes,
         organisation=whole.organisation if whole.apart else "", at=head.at,
     )  # fmt: skip
     uploads.note(tx, [uploads.Noted(whole.upload, head.changes, round_, whole.records, 0, whole.by)], [head])

@@ -38,7 +38,7 @@ INSERT INTO records_aggregate AS a (
     book, structure, round, key, organisation, metric, count, total, least, most, latest, first_at, last_at
 )
 SELECT s.book, %(structure)s, %(round)s, s.key, %(organisation)s, s.metric, s.count, s.total, s.least, s.most, s.latest,
-    %(at)s, %(at)s
+    %(at)s AS first_at, %(at)s AS last_at
 FROM records_staged AS s WHERE s.book = %(book)s AND s.upload = %(upload)s
 ON CONFLICT (book, structure, round, key, organisation, metric) DO UPDATE
 SET count = a.count + excluded.count, total = a.total + excluded.total, least = least(a.least, excluded.least),

@@ -95,14 +95,16 @@ async def current(tx: Tx, structure: Structure) -> dict[str, Any]:
     return _with(structure.shown(), await aggregates(tx, structure, structure.round))
 
 
-async def after(tx: Tx, structure: Structure, upload: UUID) -> dict[str, Any]:
+async def after(tx: Tx, structure: Structure, change: int) -> dict[str, Any]:
     """Return a structure as it stands after an upload, with all of its sums, or of many, with those that it touched."""
     count = await tx.row(
-        _sql["keys"], _Count, book=tx.book, structure=structure.number, round=structure.round, most=KEYS_SHOWN_MAX + 1
+        _sql["count_keys"], _Count, book=tx.book, structure=structure.number, round=structure.round, most=KEYS_SHOWN_MAX + 1
     )
     if count is None or count.count <= KEYS_SHOWN_MAX:
         return await current(tx, structure)
-    touched = await tx.rows(_sql["touched"], _Key, book=tx.book, upload=upload, most=KEYS_SHOWN_MAX)
+    touched = await tx.rows(
+        _sql["touched"], _Key, book=tx.book, structure=structure.number, change=change, most=KEYS_SHOWN_MAX
+    )
     rows = await tx.rows(
         _sql["cells_of"], _Row, book=tx.book, structure=structure.number, round=structure.round,
         keys=[each.key for each in touched],

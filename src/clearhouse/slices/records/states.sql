@@ -26,14 +26,22 @@ ORDER BY a.key, a.organisation, a.metric
 -- The sums of a round as they were after a change: what every change up to it had added.
 SELECT d.key, d.metric, d.organisation, sum(d.count)::bigint AS count, sum(d.total) AS total, min(d.least) AS least,
     max(d.most) AS most, (array_agg(d.latest ORDER BY d.change DESC))[1] AS latest,
-    (SELECT c.at FROM records_change AS c WHERE c.book = d.book AND c.structure = d.structure AND c.change = min(d.change)) AS first_at,
-    (SELECT c.at FROM records_change AS c WHERE c.book = d.book AND c.structure = d.structure AND c.change = max(d.change)) AS last_at
+    (
+        SELECT c.at FROM records_change AS c WHERE c.book = d.book AND c.structure = d.structure AND c.change = min(d.change)
+    ) AS first_at,
+    (
+        SELECT c.at FROM records_change AS c WHERE c.book = d.book AND c.structure = d.structure AND c.change = max(d.change)
+    ) AS last_at
 FROM records_delta AS d
 WHERE d.book = %(book)s AND d.structure = %(structure)s AND d.round = %(round)s AND d.change <= %(change)s
+    AND d.change > coalesce((
+        SELECT e.change FROM records_round AS e
+        WHERE e.book = %(book)s AND e.structure = %(structure)s AND e.round = %(round)s - 1
+    ), 0)
 GROUP BY d.book, d.structure, d.key, d.organisation, d.metric
 ORDER BY d.key, d.organisation, d.metric LIMIT %(most)s
 
--- name: keys
+-- name: count_keys
 -- How many keys a round has, counted up to a limit.
 SELECT count(*) AS count FROM (
     SELECT DISTINCT a.key FROM records_aggregate AS a
@@ -48,8 +56,9 @@ WHERE d.book = %(book)s AND d.structure = %(structure)s AND d.round = %(round)s 
 ORDER BY d.change, d.key, d.organisation, d.metric
 
 -- name: touched
--- The keys that the records of an upload have.
-SELECT DISTINCT r.key FROM records_record AS r WHERE r.book = %(book)s AND r.upload = %(upload)s ORDER BY r.key LIMIT %(most)s
+-- The keys that a change touched.
+SELECT DISTINCT d.key FROM records_delta AS d
+WHERE d.book = %(book)s AND d.structure = %(structure)s AND d.change = %(change)s ORDER BY d.key LIMIT %(most)s
 
 -- name: changes
 -- Changes of a structure, newest first.
@@ -69,7 +78,14 @@ SELECT c.change, r.upload, r.place, u.organisation, r.body, c.at
 FROM (
     SELECT DISTINCT d.change FROM records_delta AS d
     WHERE d.book = %(book)s AND d.structure = %(structure)s AND d.round = %(round)s AND d.key = %(key)s
-        AND d.change >= %(change)s
+        AND d.change >= greatest(%(change)s, coalesce((
+            SELECT e.change FROM records_round AS e
+            WHERE e.book = %(book)s AND e.structure = %(structure)s AND e.round = %(round)s - 1
+        ), 0))
+        AND d.change <= coalesce((
+            SELECT e.change FROM records_round AS e
+            WHERE e.book = %(book)s AND e.structure = %(structure)s AND e.round = %(round)s
+        ), 9223372036854775807)
 ) AS touched
 JOIN records_change AS c ON c.book = %(book)s AND c.structure = %(structure)s AND c.change = touched.change
 JOIN records_upload AS u ON u.book = c.book AND u.id = c.upload

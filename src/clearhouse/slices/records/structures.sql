@@ -14,7 +14,7 @@ WITH made AS (
 )
 
 INSERT INTO records_change (book, structure, change, operation, round, at, by_whom, settled_at)
-SELECT m.book, m.number, 1, 'Create', 1, m.at, m.by_whom, m.at FROM made AS m
+SELECT m.book, m.number, 1, 'Create', 1, m.at, m.by_whom, m.at AS settled_at FROM made AS m
 
 -- name: structure
 -- A structure as it stands, with the round that records go into now.

@@ -56,7 +56,7 @@ INSERT INTO records_aggregate AS a (
     book, structure, round, key, organisation, metric, count, total, least, most, latest, first_at, last_at
 )
 SELECT %(book)s, n.structure, n.round, n.key, n.organisation, n.metric, sum(n.count)::bigint, sum(n.total), min(n.least),
-    max(n.most), (array_agg(n.latest ORDER BY n.change DESC))[1], %(at)s, %(at)s
+    max(n.most), (array_agg(n.latest ORDER BY n.change DESC))[1], %(at)s AS first_at, %(at)s AS last_at
 FROM new AS n
 GROUP BY n.structure, n.round, n.key, n.organisation, n.metric
 ON CONFLICT (book, structure, round, key, organisation, metric) DO UPDATE

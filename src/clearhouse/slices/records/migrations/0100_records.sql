@@ -61,7 +61,8 @@ CREATE TABLE records_known (
     PRIMARY KEY (book, structure, id)
 );
 
--- What one change added to the sums: any past state is the sum of those up to it.
+-- What one change added to the sums: any past state is the sum of those up to it. The change comes before the key, so that rows are
+-- appended to the index and not strewn over it.
 CREATE TABLE records_delta (
     book int NOT NULL,
     structure int NOT NULL,
@@ -75,7 +76,7 @@ CREATE TABLE records_delta (
     least numeric,
     most numeric,
     latest text,
-    PRIMARY KEY (book, structure, round, key, organisation, metric, change)
+    PRIMARY KEY (book, structure, change, key, organisation, metric)
 );
 
 CREATE TABLE records_aggregate (

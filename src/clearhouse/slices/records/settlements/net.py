@@ -4,9 +4,10 @@ The primary key of such a structure names the organisation that owes; whoever su
 each other is set off, and one of them owes the difference.
 """
 
+from decimal import Decimal
 from typing import Any
 
-from clearhouse.slices.records.cells import Number, text
+from clearhouse.slices.records.cells import Number, added, text
 from clearhouse.slices.records.settling import Cells, Settlement, Terms
 
 
@@ -24,13 +25,13 @@ def positions(cells: Cells) -> dict[tuple[str, str, str], Number]:
     for debtor, metrics in cells.items():
         for metric, its in metrics.items():
             for cell in its:
-                way, amount = (debtor, cell.organisation, metric), cell.total or 0
+                way, amount = (debtor, cell.organisation, metric), Decimal(cell.total or 0)
                 if debtor > cell.organisation:
-                    way, amount = (cell.organisation, debtor, metric), -amount
+                    way, amount = (cell.organisation, debtor, metric), amount.copy_negate()
                 if debtor != cell.organisation:
-                    owed[way] = owed.get(way, 0) + amount
+                    owed[way] = added(owed.get(way, 0), amount)
     return {
-        (debtor, creditor, metric) if amount > 0 else (creditor, debtor, metric): abs(amount)
+        (debtor, creditor, metric) if amount > 0 else (creditor, debtor, metric): Decimal(amount).copy_abs()
         for (debtor, creditor, metric), amount in owed.items()
         if amount
     }

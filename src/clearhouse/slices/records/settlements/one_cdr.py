@@ -5,9 +5,10 @@ where only one took part at all.
 """
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
-from clearhouse.slices.records.cells import Cell, text
+from clearhouse.slices.records.cells import Cell, added, text
 from clearhouse.slices.records.settling import Cells, Settlement, Terms
 
 SIDES_MIN = 2
@@ -22,7 +23,7 @@ def settle(cells: Cells, terms: Terms) -> dict[str, Any]:
 
 def _common(cells: Sequence[Cell], terms: Terms, sides: int) -> dict[str, Any]:
     totals = [cell.total or 0 for cell in cells]
-    difference = max(totals) - min(totals)
+    difference = added(max(totals), Decimal(min(totals)).copy_negate())
     status = "PARTIAL" if len(cells) < sides else "MATCHED" if difference <= terms.tolerance else "MISMATCH"
     values = {cell.organisation: text(cell.total) for cell in cells}
     return {"values": values, "difference": text(difference), "status": status}
