@@ -280,3 +280,35 @@ def test_a_calendar_that_is_never_open_is_refused_in_a_sentence(clearhouse: Clea
     assert "no open day within a year" in said.err
     wrong = clearhouse("calendars", "change", "bills", "--close-early", "2027-05-17")
     assert (wrong.status, "[malformed]" in wrong.err) == (2, True)
+
+
+def test_records_are_uploaded_from_a_folder_once_traced_and_settled(clearhouse: Clearhouse, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "calls.ndjson").write_text('{"app": "a", "op": "CREATE"}\n{"app": "b"}\n')
+    (tmp_path / "deep" / "calls.csv").write_text("app,op\na,DELETE\n")
+    (tmp_path / "deep" / "calls.json").write_text('[{"app": "c", "op": 1}]')
+    (tmp_path / "readme.txt").write_text("not a record")
+    made = clearhouse("records", "create", "calls", "app", "op", "--json").json
+    assert (made["settleid"], made["aggregationMetrics"]) == ("calls", ["op"])
+    shown: Any = {}
+    for _ in range(2):
+        told = clearhouse("records", "upload", "calls", str(tmp_path), "--json").json
+        assert [Path(each["file"]).name for each in told] == ["calls.ndjson", "calls.csv", "calls.json"]
+        shown = clearhouse("records", "show", "calls", "--json").json
+        assert shown["aggregates"] == {"a": {"op": "2"}, "c": {"op": "1"}}
+    assert [each["place"] for each in clearhouse("records", "trace", "calls", "a", "--json").json] == [1, 1]
+    assert clearhouse("records", "settle", "calls", "--json").json == shown["aggregates"]
+    assert clearhouse("records", "settled", "calls", "--json").json[0]["aggregates"] == shown["aggregates"]
+    assert clearhouse("records", "clear", "calls", "--json").json["lastUpdate"]["operation"] == "Clear"
+    assert len(clearhouse("records", "history", "calls", "--json").json) == 6
+    assert "calls" in clearhouse("records", "list").out
+
+
+def test_a_file_with_a_record_that_cannot_be_read_is_refused_with_the_place(clearhouse: Clearhouse, tmp_path: Path) -> None:
+    clearhouse("records", "create", "bad", "app", "op")
+    file = tmp_path / "bad.ndjson"
+    file.write_text('{"app": "a", "op": 1}\n{"op": 1}\n')
+    said = clearhouse("records", "upload", "bad", str(file))
+    assert (said.status, "record 2, app" in said.err, "[SETTLE-01]" in said.err) == (2, True, True)
+    nothing = clearhouse("records", "upload", "bad", str(tmp_path / "none.ndjson"))
+    assert (nothing.status, "[malformed]" in nothing.err) == (2, True)

@@ -28,6 +28,7 @@ VERBS = (
     (f"{HERE}.access:app", "access", ASK, "Who may do what, and keys."),
     (f"{THERE}.approvals_cli:app", "approvals", ASK, "What waits for you, and who releases what."),
     (f"{THERE}.calendars_cli:app", "calendars", ASK, "Business days, hours and cut-offs."),
+    ("clearhouse.slices.records.cli:app", "records", ASK, "Count anything by key, and settle it in rounds."),
     (f"{THERE}.jobs_cli:app", "jobs", ASK, "What happens by itself, and what of it waits."),
     (f"{HERE}.bench.verbs:app", "bench", MEASURE, "Measure, as ratios to references in the same run."),
 )

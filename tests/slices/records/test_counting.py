@@ -14,6 +14,15 @@ BASE = "/settlement"
 NDJSON = {"Content-Type": "application/x-ndjson"}
 CSV = {"Content-Type": "text/csv"}
 
+VALUES: list[tuple[str, list[Any], str]] = [
+    ("mcCounter", [1, "x", {"nested": 1}, [], None, False], "5"),
+    ("sum", [1, "2.50", 0.1, None, -1], "2.60"),
+    ("sum", ["0." + "0" * 37 + "1", "9" * 38], "9" * 38 + "." + "0" * 37 + "1"),
+    ("min", [3, "2.50", 7], "2.50"),
+    ("max", [3, "2.50", 7], "7"),
+    ("latest", [3, "green", True, None], "true"),
+]
+
 
 @pytest.fixture
 async def sender(house: House) -> httpx.AsyncClient:
@@ -43,17 +52,7 @@ async def shown(sender: httpx.AsyncClient, **query: Any) -> Any:
     return ok(await sender.get(f"{BASE}/calls", params=query))["output"].get("aggregates", {})
 
 
-@pytest.mark.parametrize(
-    ("aggregation", "values", "wanted"),
-    [
-        ("mcCounter", [1, "x", {"nested": 1}, [], None, False], "5"),
-        ("sum", [1, "2.50", 0.1, None, -1], "2.60"),
-        ("sum", ["0." + "0" * 37 + "1", "9" * 38], "9" * 38 + "." + "0" * 37 + "1"),
-        ("min", [3, "2.50", 7], "2.50"),
-        ("max", [3, "2.50", 7], "7"),
-        ("latest", [3, "green", True, None], "true"),
-    ],
-)
+@pytest.mark.parametrize(("aggregation", "values", "wanted"), VALUES)
 async def test_an_aggregation_makes_of_values_what_it_says(
     sender: httpx.AsyncClient, aggregation: str, values: list[Any], wanted: str
 ) -> None:
@@ -179,6 +178,7 @@ async def test_a_stream_is_counted_once_however_often_it_comes_under_its_id(
         body, headers = b'app,dur,note\na,1,\n\nb,2,"two\nlines"\na,,"no ""dur"""\n' + b"a,1,\n" * 7, CSV
     else:
         body, headers = b'{"app":"a","dur":1}\r\n\n{"app":"b","dur":2}\n{"app":"a"}\n' + b'{"app":"a","dur":1}\n' * 7, NDJSON
+    answer: Any = {}
     for _ in range(2):
         query = {"mode": mode, "uploadId": "march"}
         answer = ok(await sender.post(f"{BASE}/calls/upload", params=query, content=body, headers=headers))["output"]
