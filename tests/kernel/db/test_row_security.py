@@ -72,6 +72,9 @@ async def fill(house: House, book: str) -> None:
     ok(await operator.post("/settlement/calls/update", json={"record": {"app": "a", "op": 1, "recordId": "r"}}))
     await stage(operator)
     ok(await operator.post("/settlement/calls/settle"))
+    owed = {"settleid": "owed", "aggregationType": "1CDR", "settlementType": "net", "currency": "USD"}
+    ok(await operator.post("/settlement/create", json=structure | owed))
+    ok(await operator.post("/settlement/owed/settle"))
     async with house.database.writing(book={"main": 1, "other": 2}[book]) as tx:
         cuts.open_cuts(tx, ["month"], clock.now())
 

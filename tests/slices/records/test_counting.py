@@ -7,8 +7,9 @@ import httpx
 import pytest
 import time_machine
 
-from clearhouse.slices.records import states, streams
-from house import House, client, ok
+from clearhouse.slices.records import states, streams, structures
+from clearhouse.slices.records.bookings import account_of, book_due
+from house import House, balance, client, ok
 
 BASE = "/settlement"
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -214,3 +215,20 @@ async def test_by_chunks_what_was_read_before_a_bad_line_stays_counted(
     answer = await sender.post(f"{BASE}/calls/upload", params={"mode": "chunk"}, content=body, headers=NDJSON)
     assert answer.json()["values"]["place"] == "record 5"
     assert await shown(sender) == {"a": {"dur": "4"}}
+
+
+async def test_what_is_owed_of_a_settled_round_is_posted_to_the_ledger_once(house: House) -> None:
+    north, south = await sender_of(house, "north"), await sender_of(house, "South & Sons")
+    await made(north, "1CDR", "net", currency="USD")
+    fine = await north.post(f"{BASE}/calls/update", json={"record": {"app": "x", "dur": "0.001"}})
+    assert fine.json()["message"].startswith("record 1, dur: the currency has 2 decimals")
+    await sent(north, {"app": "South & Sons", "dur": "100.00"}, {"app": "west", "dur": 7})
+    await sent(south, {"app": "north", "dur": "60.5"})
+    ok(await south.post(f"{BASE}/calls/settle"))
+    booked, again = await book_due(house.database), await book_due(house.database)
+    assert ([each.round for each in booked], again) == ([1], [])
+    async with house.database.reading([1]) as tx:
+        structure = await structures.find(tx, "calls")
+    held = {name: account_of(structure, name) for name in ("north", "South & Sons", "west")}
+    balances = {name: await balance(north, code) for name, code in held.items()}
+    assert balances == {"north": "46.50", "South & Sons": "-39.50", "west": "-7.00"}

@@ -60,7 +60,7 @@ def history(settleid: str, *, limit: Most = 20, how: Reading = READING) -> None:
 def settled(settleid: str, *, limit: Most = 20, how: Reading = READING) -> None:
     """Show what the settled rounds came to, newest first."""
     found: Any = server().get(_path(settleid, "settled"), limit=limit, book=how.book)["output"]
-    several: list[dict[str, Any]] = found if isinstance(found, list) else [found]
+    several = msgspec.convert(found if isinstance(found, list) else [found], list[dict[str, Any]])
     show_all(several, ("timestamp", "aggregates"), json=how.json)
 
 

@@ -214,7 +214,7 @@ def _place(source: Source) -> str:
 
 
 def _end(visit: Visit, structure: Structure) -> End:
-    return End(structure.settleid, structure.number, structure.dispute_hours, who(visit))
+    return End(structure.settleid, structure.number, structure.dispute_hours, who(visit), structure.books)
 
 
 async def _find(visit: Visit, settleid: str, scope: str, book: str | None) -> Structure:

@@ -48,7 +48,10 @@ class Parsed(msgspec.Struct):
 class Reader:
     """Reads the records of one kind of structure. Only what matters is decoded; the rest is checked to be JSON."""
 
-    def __init__(self, primary_key: str, metrics: Sequence[str], aggregation: Aggregation) -> None:
+    def __init__(
+        self, primary_key: str, metrics: Sequence[str], aggregation: Aggregation, decimals: int = DIGITS_MAX
+    ) -> None:
+        self._decimals = decimals
         self._aggregation = aggregation
         self._metrics = metrics
         names = list(dict.fromkeys([primary_key, *metrics, RECORD_ID]))
@@ -153,14 +156,16 @@ class Reader:
                 sums[key, metric] = one if there is None else merged(there, one)
         return sums
 
-    @staticmethod
-    def _number(given: Any, place: Callable[[], str]) -> Sum:
+    def _number(self, given: Any, place: Callable[[], str]) -> Sum:
         if isinstance(given, bool) or not isinstance(given, int | Decimal | str):
             raise Unparsable(place=place(), problem="a number is wanted here, or a text that is one")
         number = _exact(given)
         if number is None:
             raise Unparsable(place=place(), problem="a number has at most 38 digits, and 38 after the point")
-        return Sum(1, number, number, number, f"{number:f}")
+        shown = f"{number:f}"
+        if len(shown.partition(".")[2].rstrip("0")) > self._decimals:
+            raise Unparsable(place=place(), problem=f"the currency has {self._decimals} decimals")
+        return Sum(1, number, number, number, shown)
 
     @staticmethod
     def _scalar(given: Any, place: Callable[[], str]) -> Sum:
@@ -202,13 +207,14 @@ def _both(one: Number | None, other: Number | None, join: Callable[[Number, Numb
 
 
 @lru_cache(maxsize=256)
-def _reader(primary_key: str, metrics: tuple[str, ...], aggregation: Aggregation) -> Reader:
-    return Reader(primary_key, metrics, aggregation)
+def _reader(primary_key: str, metrics: tuple[str, ...], aggregation: Aggregation, decimals: int) -> Reader:
+    return Reader(primary_key, metrics, aggregation, decimals)
 
 
 def reader(structure: Structure) -> Reader:
     """Return what reads the records of a structure."""
-    return _reader(structure.primary_key, tuple(structure.metrics), structure.aggregating)
+    decimals = DIGITS_MAX if structure.exponent is None else structure.exponent
+    return _reader(structure.primary_key, tuple(structure.metrics), structure.aggregating, decimals)
 
 
 def lines_of(body: bytes) -> list[bytes]:

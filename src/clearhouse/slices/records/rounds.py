@@ -16,7 +16,7 @@ from clearhouse.kernel.cuts import cuts
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.refusals import Refusal
-from clearhouse.slices.records import structures
+from clearhouse.slices.records import bookings, structures
 from clearhouse.slices.records.refusals import RoundUnknown
 from clearhouse.slices.records.structures import Structure, cut_of
 
@@ -25,12 +25,13 @@ _sql = Statements.of("clearhouse.slices.records", "rounds.sql")
 
 
 class End(msgspec.Struct, frozen=True):
-    """End the round of a structure; `number` and `dispute_hours` are the structure's own, which never change."""
+    """End the round of a structure; `number`, `dispute_hours` and `books` are the structure's own."""
 
     settleid: str
     number: int
     dispute_hours: int
     by: str
+    books: bool = False
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -91,6 +92,8 @@ async def _pass(
         changes=[each.change for each in found], at=[each.at for each in found], by=by, until=until, operation=operation,
         ended="settled" if operation == "Settle" else "cleared", settled=[heads[number].settled_at for number in numbers],
     )  # fmt: skip
+    if operation == "Settle":
+        bookings.owe(tx, [(each.number, ended.round) for each, ended in zip(commands, found, strict=True) if each.books])
     return {id(each): ended for each, ended in zip(asked, found, strict=True)}
 
 

@@ -19,11 +19,15 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What is made of a round. `apart` says that it compares organisations, so the aggregation must keep them apart."""
+    """What is made of a round. `apart` says that it compares organisations, so the aggregation must keep them apart.
+
+    `books`: what organisations owe each other is posted to the ledger, where the structure has a currency.
+    """
 
     name: str
     settle: Callable[[Cells, Terms], dict[str, Any]]
     apart: bool = False
+    books: bool = False
 
 
 def shown(cells: Cells, aggregation: Aggregation) -> dict[str, Any]:

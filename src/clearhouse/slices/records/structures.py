@@ -83,6 +83,11 @@ class Structure:
         return aggregations.FOUND[self.aggregation]
 
     @property
+    def books(self) -> bool:
+        """Tell whether its settled rounds are posted to the ledger."""
+        return self.asset is not None and self.settling.books
+
+    @property
     def settling(self) -> Settlement:
         """Return what is made of its rounds."""
         return settlements.FOUND[self.settlement]
@@ -154,6 +159,8 @@ def _settled(create: Create) -> None:
         raise Unparsable(place="tolerance", problem=str(refusal)) from refusal
     if create.tolerance.startswith("-"):
         raise Unparsable(place="tolerance", problem="it cannot be below zero")
+    if create.currency is not None and not settlements.FOUND[create.settlement].books:
+        raise Unparsable(place="currency", problem=f"{create.settlement} posts nothing to the ledger: say net")
     if create.currency is not None and money.iso(create.currency) is None:
         raise Unparsable(place="currency", problem="it is no currency of ISO 4217")
 

@@ -142,6 +142,18 @@ CREATE TABLE records_round (
     FOREIGN KEY (book, structure) REFERENCES records_structure
 );
 
+-- Settled rounds whose positions are owed to the ledger, or in it.
+CREATE TABLE records_booking (
+    book int NOT NULL,
+    structure int NOT NULL,
+    round bigint NOT NULL,
+    state text NOT NULL CHECK (state IN ('due', 'booked')),
+    transactions text[] NOT NULL DEFAULT '{}',
+    PRIMARY KEY (book, structure, round),
+    FOREIGN KEY (book, structure, round) REFERENCES records_round
+);
+CREATE INDEX records_booking_due ON records_booking (book, structure, round) WHERE state = 'due';
+
 CREATE TRIGGER immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON records_delta
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON records_change
@@ -174,7 +186,7 @@ DO $$
 DECLARE name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['records_structure', 'records_upload', 'records_record', 'records_known', 'records_delta',
-        'records_aggregate', 'records_staged', 'records_change', 'records_round'] LOOP
+        'records_aggregate', 'records_staged', 'records_change', 'records_round', 'records_booking'] LOOP
         EXECUTE format('GRANT SELECT ON %I TO clearhouse_writer, clearhouse_reader', name);
         EXECUTE format('GRANT INSERT ON %I TO clearhouse_writer', name);
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
@@ -187,5 +199,6 @@ GRANT UPDATE (changes, operation, at, by_whom, settled_at) ON records_structure 
 GRANT UPDATE (state, digest, records, repeated, change, round) ON records_upload TO clearhouse_writer;
 GRANT UPDATE (count, total, least, most, latest, first_at, last_at) ON records_aggregate TO clearhouse_writer;
 GRANT UPDATE (count, total, least, most, latest), DELETE ON records_staged TO clearhouse_writer;
+GRANT UPDATE (state, transactions) ON records_booking TO clearhouse_writer;
 GRANT DELETE ON records_record, records_upload TO clearhouse_writer;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA clearhouse TO clearhouse_writer;

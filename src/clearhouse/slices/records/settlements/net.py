@@ -37,4 +37,4 @@ def positions(cells: Cells) -> dict[tuple[str, str, str], Number]:
     }
 
 
-SETTLEMENT = Settlement("net", settle, apart=True)
+SETTLEMENT = Settlement("net", settle, apart=True, books=True)
