@@ -51,6 +51,8 @@ BODIES: Mapping[Route, Any] = {
     ("post", SETTLEMENT + "/create"): STRUCTURE,
     ("post", SETTLEMENT + "/{settleid}/update"): {"record": {"app": "a", "op": 1}},
     ("post", SETTLEMENT + "/{settleid}/upload"): {"app": "a", "op": 1},
+    ("post", SETTLEMENT + "/{settleid}/words"): {"round": 1, "key": "a", "word": "accepted"},
+    ("post", SETTLEMENT + "/{settleid}/resolutions"): {"round": 1, "key": "a", "stands": {}, "remark": "so it is"},
 }
 # The batches say their bodies in words only.
 SILENT = {("post", f"{LEDGER}/accounts/batch"), ("post", f"{LEDGER}/transactions/batch")}
@@ -70,6 +72,7 @@ CURSORS: Mapping[Route, str] = {
     ("get", SETTLEMENT + "/{settleid}/history"): "",
     ("get", SETTLEMENT + "/{settleid}/settled"): "",
     ("get", SETTLEMENT + "/{settleid}/records"): "",
+    ("get", SETTLEMENT + "/{settleid}/lines"): "",
 }
 WANTED: Mapping[Route, dict[str, str]] = {
     ("get", f"{LEDGER}/transactions"): {"reference": "invoice 4711"},
@@ -115,6 +118,7 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
     account = ok(await tenant.get(f"{LEDGER}/accounts/payer", params={"asset": "USD"}))["id"]
     line = ok(await tenant.get(f"{LEDGER}/accounts/{account}/statement"))["items"][0]["cursor"]
     ok(await tenant.post(f"{SETTLEMENT}/create", json=STRUCTURE | {"settleid": f"only-{book}"}))
+    ok(await tenant.post(f"{SETTLEMENT}/only-{book}/settle"))
     records = [{"app": f"of {book}", "op": 1}]
     ok(await tenant.post(f"{SETTLEMENT}/only-{book}/update", json={"record": records}))
     approver = {"name": f"who approves of {book}", "roles": ["approver"]}

@@ -11,7 +11,7 @@ from clearhouse.kernel.db.database import Database
 from clearhouse.slices.operations import access_http, approvals_http, audit_http, calendars_http, jobs_http, ledger_http
 from clearhouse.slices.records import bookings
 from clearhouse.slices.records import commands as records_commands
-from clearhouse.slices.records import http as records_http
+from clearhouse.slices.records import routes as records_routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ OPERATIONS = Product(
         approvals_http.router,
     )
 )
-RECORDS = Product(routers=(records_http.router,), works=(bookings.book,), scopes=records_commands.SCOPES)
+RECORDS = Product(routers=(records_routes.router,), works=(bookings.book,), scopes=records_commands.SCOPES)
 PRODUCTS = (OPERATIONS, RECORDS)
 ROUTERS = tuple(router for product in PRODUCTS for router in product.routers)
 WORKS = tuple(work for product in PRODUCTS for work in product.works)

@@ -72,6 +72,15 @@ async def fill(house: House, book: str) -> None:
     ok(await operator.post("/settlement/calls/update", json={"record": {"app": "a", "op": 1, "recordId": "r"}}))
     await stage(operator)
     ok(await operator.post("/settlement/calls/settle"))
+    party = await house.caller("operator", name=f"party of {book}", book=book, organisation="org1")
+    referee = await house.caller("approver", name=f"referee of {book}", book=book)
+    said = {"settleid": "said", "aggregationType": "1CDR"}
+    ok(await party.post("/settlement/create", json=structure | said))
+    ok(await party.post("/settlement/said/update", json={"record": {"app": "a", "op": 1}}))
+    ok(await party.post("/settlement/said/settle"))
+    ok(await party.post("/settlement/said/words", json={"round": 1, "key": "a", "word": "disputed"}))
+    stands = {"round": 1, "key": "a", "stands": {"op": "1"}, "remark": "so it is"}
+    ok(await referee.post("/settlement/said/resolutions", json=stands))
     owed = {"settleid": "owed", "aggregationType": "1CDR", "settlementType": "net", "currency": "USD"}
     ok(await operator.post("/settlement/create", json=structure | owed))
     ok(await operator.post("/settlement/owed/settle"))
@@ -260,6 +269,17 @@ CRIMES = [
     "DELETE FROM approval_step",
     "UPDATE approval_level SET count = 1",
     "DELETE FROM approval_threshold",
+    "DELETE FROM records_record",
+    "DELETE FROM records_upload",
+    "UPDATE records_upload SET records = 0",
+    "UPDATE records_record SET body = '{}'",
+    "UPDATE records_delta SET count = 9",
+    "DELETE FROM records_change",
+    "DELETE FROM records_round",
+    "DELETE FROM records_aggregate",
+    "DELETE FROM records_resolution",
+    "UPDATE cut SET position = position + 2",
+    "DELETE FROM cut",
 ]
 
 

@@ -9,7 +9,7 @@ import time_machine
 
 from clearhouse.slices.records import states, streams, structures
 from clearhouse.slices.records.bookings import account_of, book_due
-from house import House, balance, client, ok
+from house import House, balance, ok
 
 BASE = "/settlement"
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -31,10 +31,7 @@ async def sender(house: House) -> httpx.AsyncClient:
 
 
 async def sender_of(house: House, organisation: str) -> httpx.AsyncClient:
-    body = {"name": f"of {organisation}", "organisation": organisation, "roles": ["operator"], "kind": "service"}
-    added = ok(await house.admin.post("/api/v1/access/principals", json=body))
-    issued = ok(await house.admin.post(f"/api/v1/access/principals/{added['id']}/keys", json={}))
-    return client(house.entrance, issued["secret"])
+    return await house.caller("operator", name=f"of {organisation}", organisation=organisation)
 
 
 async def made(sender: httpx.AsyncClient, aggregation: str = "mcCounter", settlement: str = "none", **more: Any) -> None:

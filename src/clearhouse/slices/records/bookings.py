@@ -84,7 +84,8 @@ async def post(tx: Tx, settleid: str, round_: int, at: datetime) -> Booked | Ref
 
 async def _posted(tx: Tx, structure: Structure, round_: int, legs: Sequence[Leg], at: datetime) -> list[str]:
     codes = sorted({code for leg in legs for code in (leg.debit, leg.credit) if code is not None})
-    wanted = [Asked(OpenAccount(code=code, asset=structure.asset or ""), ids.fresh(), writing.SYSTEM) for code in codes]
+    accounts_ = [OpenAccount(code=code, asset=structure.asset or "") for code in codes]
+    wanted = [Asked(each, ids.fresh(), writing.SYSTEM) for each in accounts_]
     own = ids.derived("records.booking", str(tx.book), str(structure.number), str(round_))
     commands = [
         PostTransaction(list(legs[start : start + LEGS_MAX]), reference=f"{structure.settleid} round {round_}"[:200])
@@ -105,8 +106,8 @@ async def _posted(tx: Tx, structure: Structure, round_: int, legs: Sequence[Leg]
 def _legs(structure: Structure, owed: dict[tuple[str, str, str], structures.Number]) -> list[Leg]:
     return [
         Leg(
-            debit=account_of(structure, debtor), credit=account_of(structure, creditor), amount=f"{amount:.{structure.exponent}f}",
-            currency=structure.asset,
+            debit=account_of(structure, debtor), credit=account_of(structure, creditor), currency=structure.asset,
+            amount=f"{amount:.{structure.exponent}f}",
         )
         for (debtor, creditor, _), amount in sorted(owed.items())
     ]  # fmt: skip

@@ -7,7 +7,8 @@ from clearhouse.asking import Asked
 from clearhouse.kernel.access.roles import Role, Scope
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.journal.writing import Line
-from clearhouse.slices.records import rounds, staging, structures, uploads
+from clearhouse.slices.records import disputes, rounds, staging, structures, uploads
+from clearhouse.slices.records.disputes import Resolve, Say
 from clearhouse.slices.records.rounds import End, Ended
 from clearhouse.slices.records.staging import Finish, Stage, Staged
 from clearhouse.slices.records.structures import Create, Structure
@@ -16,11 +17,13 @@ from clearhouse.slices.records.uploads import Counted, Upload
 READ = "records:read"
 WRITE = "records:write"
 SETTLE_ROUND = "records:settle"
+DISPUTE = "records:dispute"
+RESOLVE_DISPUTE = "records:resolve"
 _READING = {READ}
 SCOPES: Mapping[Role, Iterable[Scope]] = {
     "viewer": _READING,
-    "operator": {READ, WRITE, SETTLE_ROUND},
-    "approver": _READING,
+    "operator": {READ, WRITE, SETTLE_ROUND, DISPUTE},
+    "approver": {READ, RESOLVE_DISPUTE},
     "auditor": _READING,
 }
 
@@ -56,6 +59,14 @@ def _part(command: Stage) -> dict[str, Any]:
     return {"structure": command.structure, "before": command.before, "records": command.parsed.records}
 
 
+def _said(asked: Asked[Say], answer: disputes.Line) -> Line:
+    return Line(f"records.{asked.command.word}", asked.command.settleid, {"command": asked.command, "state": answer.state})
+
+
+def _resolved(asked: Asked[Resolve], _: disputes.Line) -> Line:
+    return Line("records.resolved", asked.command.settleid, asked.command)
+
+
 def _told(command: Upload) -> dict[str, Any]:
     """Return what stands for an upload: not its records, but what tells them from others."""
     digest, count = command.digest.hex(), command.parsed.records
@@ -68,4 +79,6 @@ STAGE = Kind("records.stage", WRITE, staging.stage, Staged, _staged, told=_part)
 FINISH = Kind("records.finish", WRITE, staging.finish, Counted, _finished, identify=lambda command: command.upload)
 SETTLE = Kind("records.settle", SETTLE_ROUND, rounds.settle, Ended, _settled, natural=False)
 CLEAR = Kind("records.clear", SETTLE_ROUND, rounds.clear, Ended, _cleared, natural=False)
-ALL: tuple[Kind[Any, Any], ...] = (CREATE, UPLOAD, STAGE, FINISH, SETTLE, CLEAR)
+SAY = Kind("records.say", DISPUTE, disputes.say, disputes.Line, _said, natural=False)
+RESOLVE = Kind("records.resolve", RESOLVE_DISPUTE, disputes.resolve, disputes.Line, _resolved, natural=False)
+ALL: tuple[Kind[Any, Any], ...] = (CREATE, UPLOAD, STAGE, FINISH, SETTLE, CLEAR, SAY, RESOLVE)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
-from litestar import Request, Response, Router
+from litestar import Request, Response
 from litestar.params import PathParameter, QueryParameter
 
 from clearhouse import clock
@@ -14,7 +14,6 @@ from clearhouse.slices.records import commands, rounds, states, streams, structu
 from clearhouse.slices.records.arriving import receive_parts, receive_whole
 from clearhouse.slices.records.bodies import UPDATE, NewStructure, bodies_of, documented
 from clearhouse.slices.records.commands import READ, WRITE
-from clearhouse.slices.records.problems import CODED
 from clearhouse.slices.records.refusals import StructureUnknown, Unparsable
 from clearhouse.slices.records.rounds import End
 from clearhouse.slices.records.structures import Structure
@@ -69,7 +68,7 @@ async def list_structures(request: Asking, book: Book = None, cursor: Cursor = N
     async with here(request).reading(READ, book) as tx:
         after = "" if cursor is None else (await structures.find(tx, cursor)).settleid
         found = await structures.structures(tx, after=after, most=limit + 1)
-    return _paged(request, [each.shown() for each in found], limit, [each.settleid for each in found])
+    return paged(request, [each.shown() for each in found], limit, [each.settleid for each in found])
 
 
 @get("/{settleid:str}", summary="Show a settlement structure")
@@ -91,7 +90,7 @@ async def history(
     async with here(request).reading(READ, book) as tx:
         structure = await structures.find(tx, settleid)
         found = await states.history(tx, structure, before=number(cursor, states.EVERY), most=limit + 1)
-    return _paged(request, [entry for _, entry in found], limit, [str(change) for change, _ in found])
+    return paged(request, [entry for _, entry in found], limit, [str(change) for change, _ in found])
 
 
 @get("/{settleid:str}/settled", summary="The settled rounds of a structure")
@@ -107,7 +106,7 @@ async def show_settled(
             for each in found[:limit]
         ]
     numbers = [str(each.round) for each in found]
-    return _paged(request, [*shown, *shown[:1]][: len(found)], limit, numbers, single=cursor is None)
+    return paged(request, [*shown, *shown[:1]][: len(found)], limit, numbers, single=cursor is None)
 
 
 @post(
@@ -176,7 +175,7 @@ async def trace(
         structure = await structures.find(tx, settleid)
         asked = round_ or structure.round
         found = await tracing.sources(tx, structure, round_=asked, key=key, after=after, most=limit + 1)
-    return _paged(request, found, limit, [_place(each) for each in found])
+    return paged(request, found, limit, [_place(each) for each in found])
 
 
 async def taken(request: Asking) -> AsyncIterator[bytes]:
@@ -227,8 +226,8 @@ async def _after(visit: Visit, settleid: str, change: int, book: str | None) -> 
         return await states.after(tx, await structures.find(tx, settleid), change)
 
 
-def _paged(request: Asking, found: list[Any], limit: int, cursors: list[str], *, single: bool = False) -> Response[Output]:
-    """Return a page of a list, where the next one is as a header; a list of one may be that one."""
+def paged(request: Asking, found: list[Any], limit: int, cursors: list[str], *, single: bool = False) -> Response[Output]:
+    """Return a page of a list, with where the next one is as a header; a list of one may be that one."""
     shown = found[:limit]
     headers: dict[str, str] = {}
     if len(found) > limit:
@@ -236,12 +235,4 @@ def _paged(request: Asking, found: list[Any], limit: int, cursors: list[str], *,
     return Response(Output(shown[0] if single and len(found) == 1 else shown), headers=headers)
 
 
-router = Router(
-    "/settlement",
-    route_handlers=[
-        create, list_structures, show, history, show_settled, update, stream, settle, clear, trace,
-    ],
-    tags=["records"],
-    exception_handlers=CODED,
-    opt={"rooted": True},
-)  # fmt: skip
+HANDLERS = (create, list_structures, show, history, show_settled, update, stream, settle, clear, trace)

@@ -86,8 +86,12 @@ async def cells(tx: Tx, structure: Structure, round_: int, change: int | None = 
 
 async def settled(tx: Tx, structure: Structure, round_: int) -> dict[str, Any]:
     """Return what a round comes to that is over."""
-    terms = Terms(structure.aggregating, structure.tolerance)
-    return structure.settling.settle(await cells(tx, structure, round_), terms)
+    return structure.settling.settle(await cells(tx, structure, round_), terms(structure))
+
+
+def terms(structure: Structure) -> Terms:
+    """Return what a structure says on how its rounds are settled."""
+    return Terms(structure.aggregating, structure.tolerance)
 
 
 async def current(tx: Tx, structure: Structure) -> dict[str, Any]:
