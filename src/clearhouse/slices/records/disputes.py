@@ -186,14 +186,13 @@ async def lines(tx: Tx, structure: Structure, round_: Round, *, at: datetime, af
 
 
 async def _found(tx: Tx, settleid: str, number: int, key: str) -> tuple[Structure, Round, Cells]:
+    await tx.do(_sql["lock"], book=tx.book, settleid=settleid)
     structure = await structures.find(tx, settleid)
-    locked = await tx.row(_sql["lock"], Round, book=tx.book, structure=structure.number, round=number)
-    if locked is None:
-        raise RoundUnknown(settleid=settleid, round=str(number))
+    found = await rounds.find(tx, structure, number)
     cells = await states.cells(tx, structure, number)
     if key not in cells:
         raise LineUnknown(settleid=settleid, round=str(number), key=key[:200])
-    return structure, locked, cells
+    return structure, found, cells
 
 
 def _parties(cells: Cells) -> set[str]:

@@ -1,8 +1,6 @@
 -- name: lock
--- A settled round, locked so that words and resolutions on it come one after another.
-SELECT r.round, r.change, r.at, r.by_whom, r.disputable_until FROM records_round AS r
-WHERE r.book = %(book)s AND r.structure = %(structure)s AND r.round = %(round)s AND r.ended = 'settled'
-FOR SHARE
+-- The structure whose lines are spoken of, locked so that words and resolutions come one after another.
+SELECT s.number FROM records_structure AS s WHERE s.book = %(book)s AND s.settleid = %(settleid)s FOR NO KEY UPDATE
 
 -- name: say
 -- An organisation's word on a line; a later one takes its place, unless the line is resolved.
