@@ -1,6 +1,7 @@
 """The command line as a client: what operators, auditors and administrators type on the first day, against a real server."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from clearhouse.app import cli
-from serving import Program, operator_key, program
+from serving import Program, libraries, operator_key, program, until
 
 VERIFIER = Path(__file__).parent.parent.parent / "docs" / "verify_audit.py"
 PAYMENT = {"debit": "customer:7", "credit": "revenue", "amount": "1.00", "currency": "USD"}
@@ -37,7 +38,7 @@ Clearhouse = Callable[..., Said]
 def server(open_folder: Path) -> Iterator[Program]:
     place = Path(tempfile.mkdtemp(prefix="cli-", dir=open_folder))
     place.chmod(0o711)
-    with program(place / "data") as started:
+    with program(place / "data", WEBHOOK_NETWORKS="127.0.0.0/8") as started:
         yield started.ready()
 
 
@@ -188,7 +189,7 @@ def test_an_administrator_lets_somebody_in_and_out_again(clearhouse: Clearhouse)
 def test_whoever_may_not_is_told_what_is_missing(clearhouse: Clearhouse) -> None:
     said = clearhouse("ledger", "accounts", by="admin")
     assert (said.status, "ledger:read" in said.err) == (2, True)
-    assert "ledger:post" in clearhouse("access", "whoami").out
+    assert "ledger:post" in clearhouse("access", "whoami", "--json").out
 
 
 def test_jobs_say_what_waits(clearhouse: Clearhouse) -> None:
@@ -196,8 +197,41 @@ def test_jobs_say_what_waits(clearhouse: Clearhouse) -> None:
         "number",
         "expire",
         "expire approvals",
+        "send webhooks",
         "total",
     }
+
+
+def test_an_administrator_adds_a_webhook_and_an_operator_sees_what_became_of_it(clearhouse: Clearhouse) -> None:
+    added = clearhouse("webhooks", "add", "http://127.0.0.1:9/hooks", "ledger.*", "--json", by="admin").json
+    webhook = added["webhook"]["id"]
+    assert added["secret"] not in clearhouse("webhooks", "show", webhook, "--json").out
+    assert clearhouse("webhooks", "try", webhook).status == 0
+    tried = until(lambda: clearhouse("webhooks", "deliveries", webhook, "--state", "pending", "--json").json)
+    assert tried[0]["type"] == "webhooks.tried"
+    until(lambda: clearhouse("webhooks", "deliveries", webhook, "--json").json[0]["answer"])
+    assert "delivery_pending" in clearhouse("webhooks", "replay", webhook, tried[0]["event"]).err
+    assert clearhouse("webhooks", "replay", webhook, "--dead", "--json").json["deliveries"] == 0
+    assert clearhouse("webhooks", "secret", webhook, "--json", by="admin").json["secret"] != added["secret"]
+    words = ("webhooks", "change", webhook, "--types", "audit.*", "--json")
+    assert clearhouse(*words, by="admin").json["types"] == ["audit.*"]
+    for word, state in (("disable", "disabled"), ("enable", "enabled")):
+        assert clearhouse("webhooks", word, webhook, "--json", by="admin").json["state"] == state
+    assert webhook in clearhouse("webhooks", "list", "--json").out
+    said = clearhouse("webhooks", "add", "https://10.0.0.1/", by="admin")
+    assert (said.status, "[address_refused]" in said.err) == (2, True)
+
+
+def test_events_are_listed_and_followed(book: Clearhouse, server: Program, keys: dict[str, str]) -> None:
+    events = until(lambda: book("events", "list", "--type", "ledger.account_opened", "--json").json)
+    assert events[0]["type"] == "ledger.account_opened"
+    assert "readers" not in book("events", "readers", "--json").out
+    environment = {"CLEARHOUSE_URL": server.url, "CLEARHOUSE_KEY": keys["operator"], "PYTHONPATH": libraries()}
+    words = [sys.executable, "-P", "-m", "clearhouse.app.cli", "events", "follow", "--type", "ledger.account_opened"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=os.environ | environment) as following:
+        assert following.stdout is not None
+        assert json.loads(following.stdout.readline())["id"] == events[0]["id"]
+        following.terminate()
 
 
 def test_an_administrator_says_who_approves_and_nothing_waits_yet(clearhouse: Clearhouse, tmp_path: Path) -> None:

@@ -18,8 +18,10 @@ LEDGER = "/api/v1/ledger"
 PRINCIPALS = "/api/v1/access/principals"
 CALENDARS = "/api/v1/calendars"
 RECONCILIATION = "/api/v1/reconciliation"
+WEBHOOKS = "/api/v1/webhooks"
 VERBS = ("get", "post", "put", "patch", "delete")
 ROLES = ("viewer", "operator", "approver", "auditor", "admin")
+NUMBERS = {"main": 1, "second": 2}
 DAYS = {"main": "2020-01-01", "second": "2020-01-02"}
 PAYMENT = transaction(movement("payer", "payee", "1.00"))
 Route = tuple[str, str]
@@ -54,6 +56,9 @@ BODIES: Mapping[Route, Any] = {
     ("post", RECONCILIATION + "/breaks/{broken}/remark"): {"remark": "who knows"},
     ("post", RECONCILIATION + "/breaks/{broken}/propose"): {"action": "accept"},
     ("post", f"{RECONCILIATION}/resolutions"): {"broken": "brk_00000000000000000000000001"},
+    ("post", WEBHOOKS): {"url": "https://192.0.2.8/"},
+    ("patch", WEBHOOKS + "/{webhook}"): {"description": "mine"},
+    ("post", WEBHOOKS + "/{webhook}/replay"): {"dead": True},
 }
 # The batches say their bodies in words only.
 SILENT = {("post", f"{LEDGER}/accounts/batch"), ("post", f"{LEDGER}/transactions/batch")}
@@ -71,6 +76,10 @@ CURSORS: Mapping[Route, str] = {
     ("get", RECONCILIATION + "/runs/{run}/matches"): "match",
     ("get", f"{RECONCILIATION}/breaks"): "broken",
     ("get", APPROVALS): "approval",
+    ("get", WEBHOOKS): "webhook",
+    ("get", WEBHOOKS + "/{webhook}/deliveries"): "event",
+    ("get", "/api/v1/events"): "",
+    ("get", "/api/v1/events/readers"): "",
     ("get", f"{LEDGER}/days"): "",
     ("get", CALENDARS): "",
     ("get", "/api/v1/audit/lines"): "",
@@ -123,12 +132,16 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
     rules = {"kind": f"paper.{book}", "levels": [{"role": "approver"}]}
     ok(await admin.post(POLICIES, params={"book": book}, json=rules))
     approval = await ask(house, asker, book)
+    hook = ok(
+        await admin.post(WEBHOOKS, params={"book": book}, json={"url": "https://192.0.2.7/", "description": f"of {book}"})
+    )["webhook"]
     things = {
         "account": account, "transaction": paid["id"], "hold": held["transfers"][0], "day": DAYS[book], "line": line,
         "principal": added["id"], "key_id": issued["id"], "transfer": paid["transfers"][0],
         "calendar": f"only-{book}",
         "approval": approval, "policy": f"paper.{book}",
         **await reconcile(tenant, book),
+        "webhook": hook["id"], "event": f"{NUMBERS[book]}-1-0",
     }  # fmt: skip
     return Tenant(book, tenant, issued["secret"], things)
 

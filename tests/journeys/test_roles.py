@@ -70,6 +70,7 @@ WHO: Mapping[Asked, str] = {
     ("post", "/access/principals/{principal}/keys"): "admin",
     ("post", "/access/keys/{key_id}/revoke"): "admin",
     ("get", "/jobs"): "operator auditor",
+    ("get", "/events/readers"): "operator auditor",
     ("get", "/approvals/policies"): "viewer operator approver auditor admin",
     ("get", "/approvals/policies/{policy}"): "viewer operator approver auditor admin",
     ("post", "/approvals/policies"): "admin",
@@ -97,6 +98,17 @@ WHO: Mapping[Asked, str] = {
     ("post", "/reconciliation/breaks/{broken}/remark"): "operator",
     ("post", "/reconciliation/breaks/{broken}/propose"): "operator",
     ("post", "/reconciliation/resolutions"): "operator",
+    ("get", "/webhooks"): "operator auditor admin",
+    ("post", "/webhooks"): "admin",
+    ("get", "/webhooks/{webhook}"): "operator auditor admin",
+    ("patch", "/webhooks/{webhook}"): "admin",
+    ("post", "/webhooks/{webhook}/disable"): "admin",
+    ("post", "/webhooks/{webhook}/enable"): "admin",
+    ("post", "/webhooks/{webhook}/secret"): "admin",
+    ("post", "/webhooks/{webhook}/try"): "operator admin",
+    ("post", "/webhooks/{webhook}/replay"): "operator admin",
+    ("get", "/webhooks/{webhook}/deliveries"): "operator auditor admin",
+    ("get", "/events"): "operator auditor admin",
     ("get", "/health"): "viewer operator approver auditor admin",
     ("get", "/metrics"): "auditor admin",
 }
@@ -129,6 +141,9 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/reconciliation/breaks/{broken}/remark"): {"remark": "who knows"},
     ("post", "/reconciliation/breaks/{broken}/propose"): {"action": "accept"},
     ("post", "/reconciliation/resolutions"): {"broken": break_ref(4)},
+    ("post", "/webhooks"): {"url": "https://192.0.2.8/"},
+    ("patch", "/webhooks/{webhook}"): {"description": "another"},
+    ("post", "/webhooks/{webhook}/replay"): {"dead": True},
 }
 PARAMETERS: Mapping[Asked, dict[str, str]] = {
     ("get", "/ledger/transactions"): {"reference": "invoice 4711"},
@@ -160,11 +175,13 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
     await desk.rule({"role": "approver"}, {"role": "approver"})
     run = await reconcile(desk, operator)
     asked = await desk.write("who sends", "1", creator=None if creator is None else ids.parse("prn", creator))
+    hook = ok(await house.admin.post("/api/v1/webhooks", json={"url": "https://192.0.2.7/"}))["webhook"]
     return {
         "{account}": account["id"], "{transaction}": paid["id"], "{hold}": held["transfers"][0], "{day}": "2020-01-01",
         "{principal}": somebody.id, "{key_id}": somebody.key, "{calendar}": "payouts",
         "{approval}": asked.id, "{policy}": PAPER, "{rule_set}": "files", "{run}": run,
         "{match}": run.replace("run", "mat") + "-1", "{broken}": break_ref(3),
+        "{webhook}": hook["id"],
     }  # fmt: skip
 
 

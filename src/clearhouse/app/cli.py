@@ -29,6 +29,9 @@ VERBS = (
     (f"{THERE}.approvals_cli:app", "approvals", ASK, "What waits for you, and who releases what."),
     (f"{THERE}.reconciliation_cli:app", "reconciliation", ASK, "Two sides reconciled, and what is left over."),
     (f"{THERE}.calendars_cli:app", "calendars", ASK, "Business days, hours and cut-offs."),
+    (f"{THERE}.events_cli:app", "events", ASK, "What happened, and what is happening."),
+    (f"{THERE}.webhooks_cli:app", "webhooks", ASK, "Where events go, and what became of each."),
+    (f"{THERE}.inbox_cli:app", "inbox", ASK, "Messages from outside that had no effect."),
     (f"{THERE}.jobs_cli:app", "jobs", ASK, "What happens by itself, and what of it waits."),
     (f"{HERE}.bench.verbs:app", "bench", MEASURE, "Measure, as ratios to references in the same run."),
 )

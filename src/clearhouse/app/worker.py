@@ -15,7 +15,9 @@ from clearhouse.kernel.approvals import requests
 from clearhouse.kernel.commands import keys
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.faults import DatabaseFault, Stale
-from clearhouse.kernel.journal import writing
+from clearhouse.kernel.db.listening import Bell, listen
+from clearhouse.kernel.journal import readers, writing
+from clearhouse.kernel.journal.readers import Reader
 from clearhouse.kernel.journal.sequencing import Sequencer
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.ledger import days, posting
@@ -27,10 +29,18 @@ _log = structlog.get_logger(__name__)
 
 
 async def work(
-    database: Database, committed: asyncio.Event, works: Iterable[Callable[[Database], Awaitable[None]]] = ()
+    database: Database,
+    committed: asyncio.Event,
+    works: Iterable[Callable[[Database], Awaitable[None]]] = (),
+    *,
+    reading: Iterable[Reader] = (),
 ) -> None:
-    """Do everything that is due, the products' own works too, until cancelled."""
+    """Do everything that is due, the products' own works too, and let readers have the events, until cancelled."""
+    bell = Bell()
     async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(listen(database, readers.CHANNEL, bell))
+        for reader in reading:
+            tasks.create_task(readers.run(database, reader, bell))
         for each in works:
             tasks.create_task(_forever(each, database))
         tasks.create_task(Sequencer(database, committed).run())

@@ -10,10 +10,15 @@ import psycopg
 import pytest
 
 from clearhouse import clock
+from clearhouse.app.inbox import subscriptions
 from clearhouse.app.worker import total_days
 from clearhouse.kernel.cuts import cuts
 from clearhouse.kernel.db.database import READER, WRITER, Database
 from clearhouse.kernel.db.faults import Poison
+from clearhouse.kernel.inbox.dead import Dead, bury
+from clearhouse.kernel.inbox.messages import Message, NotUnderstood
+from clearhouse.kernel.journal import readers
+from clearhouse.kernel.webhooks import deliveries
 from house import House, movement, ok, post
 from papers import PAPER, POLICIES, WRITE, Desk, Write
 
@@ -52,6 +57,10 @@ async def books(house: House) -> Database:
     return house.database
 
 
+def number_of(book: str) -> int:
+    return {"main": 1, "other": 2}[book]
+
+
 async def fill(house: House, book: str) -> None:
     """Leave a row in every table of a book."""
     operator = await house.caller("operator", book=book)
@@ -67,8 +76,22 @@ async def fill(house: House, book: str) -> None:
     ok(await operator.post("/api/v1/calendars", json={"name": "payouts", "closed": ["2026-12-24"]}))
     await approve(Desk(house), book)
     await reconcile(operator)
+    await hook(house, book)
     async with house.database.writing(book={"main": 1, "other": 2}[book]) as tx:
         cuts.open_cuts(tx, ["month"], clock.now())
+    async with house.database.writing() as tx:
+        await readers.enrol_everywhere(tx, "somebody")
+    subscription = subscriptions(f"ledger.post@nats:payments?as=nobody&book={book}")[0]
+    async with house.database.writing(book=number_of(book)) as tx:
+        await bury(tx, subscription, [Dead(Message("1", "test", b""), NotUnderstood(problem="empty"))], clock.now())
+
+
+async def hook(house: House, book: str) -> None:
+    """Leave a webhook with its secret, and a delivery."""
+    ok(await house.admin.post("/api/v1/webhooks", params={"book": book}, json={"url": "https://192.0.2.7/"}))
+    await house.seal()
+    async with house.database.writing(book={"main": 1, "other": 2}[book]) as tx:
+        await deliveries.spread(tx, clock.now())
 
 
 async def approve(desk: Desk, book: str) -> None:
@@ -76,8 +99,7 @@ async def approve(desk: Desk, book: str) -> None:
     sender, anna, _ = [await desk.hire(f"{name} of {book}", "approver", book=book) for name in ("sender", "anna", "bert")]
     levels = [{"role": "approver"}, {"role": "approver", "at_least": [{"amount": "1", "currency": "USD"}]}]
     ok(await desk.house.admin.post(POLICIES, params={"book": book}, json={"kind": PAPER, "levels": levels}))
-    number = {"main": 1, "other": 2}[book]
-    asked = (await desk.submit(sender.name, WRITE, Write("1", "text"), book=number))[0]
+    asked = (await desk.submit(sender.name, WRITE, Write("1", "text"), book=number_of(book)))[0]
     assert await desk.approve(anna.name, asked.id) == "pending"
 
 
@@ -190,7 +212,12 @@ async def test_a_reader_that_names_no_books_reads_nothing(app_dsn: str) -> None:
 
 
 async def test_no_reader_sees_a_key_or_the_digest_of_one(books: Database) -> None:
-    for question in ("SELECT digest FROM access_key", "SELECT * FROM access_key", "SELECT * FROM command_key"):
+    for question in (
+        "SELECT digest FROM access_key",
+        "SELECT * FROM access_key",
+        "SELECT * FROM command_key",
+        "SELECT * FROM webhook_secret",
+    ):
         with pytest.raises(Poison, match="permission denied"):
             async with books.reading([1, 2]) as tx:
                 await tx.tuples(question)
@@ -269,6 +296,13 @@ CRIMES = [
     "UPDATE reconciliation_rules SET rules = '{}'",
     "UPDATE reconciliation_remark SET text = 'another'",
     "DELETE FROM reconciliation_remark",
+    "DELETE FROM webhook_endpoint",
+    "UPDATE webhook_endpoint SET added_at = added_at - interval '1 day'",
+    "UPDATE webhook_secret SET secret = 'whsec_mine'",
+    "UPDATE webhook_delivery SET number = number + 1",
+    "UPDATE inbox_dead SET body = 'another'",
+    "UPDATE inbox_dead SET state = 'replayed'",
+    "UPDATE event_reader SET name = 'another'",
 ]
 
 

@@ -20,9 +20,11 @@ SCOPES: dict[Role, frozenset[Scope]] = {
         "jobs:read",
         "approvals:withdraw",
         "reconciliation:write",
+        "inbox:read",
+        "inbox:decide",
     },
     "approver": _READING | {"approvals:decide"},
-    "auditor": _READING | {"ledger:verify", "audit:read", "access:read", "metrics:read", "jobs:read"},
+    "auditor": _READING | {"ledger:verify", "audit:read", "access:read", "metrics:read", "jobs:read", "inbox:read"},
     "admin": frozenset(
         {
             "access:read",

@@ -1,9 +1,9 @@
 """A kind of command: its name, who may ask for it, the function that runs a batch, and what the journal says."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from clearhouse.asking import Asked
@@ -22,7 +22,8 @@ class Kind(Generic[Command, Answer]):
     """One kind of command. `identify` gives the id that the caller chose, where the command carries one.
 
     `natural` says that running it again under the same id gives the same answer without a stored key; `kept` is false where
-    the answer holds a secret that must be nowhere.
+    the answer holds a secret that must be nowhere. `events` are the types that its lines may have, each with the type of its
+    data, or None for one without: the catalogue of events is made of them.
     """
 
     name: str
@@ -33,3 +34,4 @@ class Kind(Generic[Command, Answer]):
     identify: Callable[[Command], UUID | None] = lambda _: None
     natural: bool = True
     kept: bool = True
+    events: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -167,6 +167,11 @@ class Database:
         await pools.readers.open(wait=True, timeout=WAIT_SECONDS_MAX)
         return pools
 
+    @property
+    def address(self) -> str:
+        """Where it is: for a connection that is no pool's."""
+        return str(self.writers.conninfo)
+
     async def close(self) -> None:
         """Give every connection back."""
         await self.writers.close()

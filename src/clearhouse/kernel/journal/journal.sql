@@ -39,6 +39,10 @@ UPDATE journal AS j SET number = n.number, chain = n.chain
 FROM unnest(%(ids)s::bigint[], %(numbers)s::bigint[], %(chains)s::bytea[]) AS n (id, number, chain)
 WHERE j.id = n.id AND j.number IS NULL
 
+-- name: announce
+-- Tells whoever reads events that there are more, with the commit. Only the sequencer does: it would make writers queue.
+SELECT pg_notify('clearhouse_sealed', '')
+
 -- name: rows_after
 -- Sealed rows of a book after a number.
 SELECT book, CASE WHEN at >= '0001-01-01Z' AND at < '10000-01-01Z' THEN at ELSE '0001-01-01Z' END AS at, kind, principal, lines,

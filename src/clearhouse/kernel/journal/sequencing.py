@@ -71,6 +71,7 @@ def _seal(tx: Tx, rows: Sequence[_Unsealed]) -> None:
             due[row.book] = heads[row.book]
     numbers, chains = array([number for _, number, _ in links]), hexes([chain for _, _, chain in links])
     tx.later(sql["seal"], ids=array([each for each, _, _ in links]), numbers=numbers, chains=chains)
+    tx.later(sql["announce"])
     for book, head in due.items():
         told = Line("audit.sealed", f"{head.number}", {"number": head.number, "chain": head.chain.hex()})
         writing.write(tx, [told], book=book, kind="audit.seal", by=writing.SYSTEM, at=clock.now())

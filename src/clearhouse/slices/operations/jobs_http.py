@@ -15,6 +15,7 @@ _ABOUT = {
     "number": "committed rows of the audit trail get their number and their link in the chain",
     "expire": "holds whose time has come are freed",
     "expire approvals": "requests that nobody decided on in time are ended",
+    "send webhooks": "events that are due are sent to where webhooks lead, the ones that failed again",
     "total": "closed days get their sums per asset",
 }
 

@@ -59,14 +59,41 @@ def _resolved(asked: Asked[Resolve], answer: Match) -> Line:
     return Line("reconciliation.resolved", asked.command.broken, answer)
 
 
-DEFINE = Kind("reconciliation.define", WRITE, rules.define, RuleSet, _defined, natural=False)
-DELIVER = Kind("reconciliation.deliver", WRITE, items.deliver, Delivery, _delivered, natural=False)
-RUN = Kind("reconciliation.run", WRITE, runs.start, Run, _ran, natural=False)
-MATCH = Kind("reconciliation.match", WRITE, matches.match_by_hand, Match, _matched, natural=False)
-UNDO = Kind("reconciliation.undo", WRITE, matches.undo, Match, _undone, natural=False)
-ASSIGN = Kind("reconciliation.assign", WRITE, breaks.assign, Break, _assigned, natural=False)
-REMARK = Kind("reconciliation.remark", WRITE, breaks.remark, Break, _remarked, natural=False)
-PROPOSE = Kind("reconciliation.propose", WRITE, resolutions.propose, Break, _proposed, natural=False)
-RESOLVE = Kind("reconciliation.resolve", WRITE, resolutions.resolve, Match, _resolved, natural=False)
+DEFINE = Kind(
+    "reconciliation.define", WRITE, rules.define, RuleSet, _defined, natural=False,
+    events={"reconciliation.rules_defined": RuleSet},
+)  # fmt: skip
+DELIVER = Kind(
+    "reconciliation.deliver", WRITE, items.deliver, Delivery, _delivered, natural=False,
+    events={"reconciliation.delivered": Delivery},
+)  # fmt: skip
+RUN = Kind(
+    "reconciliation.run", WRITE, runs.start, Run, _ran, natural=False,
+    events={"reconciliation.ran": Run},
+)  # fmt: skip
+MATCH = Kind(
+    "reconciliation.match", WRITE, matches.match_by_hand, Match, _matched, natural=False,
+    events={"reconciliation.matched": Match},
+)  # fmt: skip
+UNDO = Kind(
+    "reconciliation.undo", WRITE, matches.undo, Match, _undone, natural=False,
+    events={"reconciliation.undone": Match},
+)  # fmt: skip
+ASSIGN = Kind(
+    "reconciliation.assign", WRITE, breaks.assign, Break, _assigned, natural=False,
+    events={"reconciliation.assigned": Assign},
+)  # fmt: skip
+REMARK = Kind(
+    "reconciliation.remark", WRITE, breaks.remark, Break, _remarked, natural=False,
+    events={"reconciliation.remarked": MakeRemark},
+)  # fmt: skip
+PROPOSE = Kind(
+    "reconciliation.propose", WRITE, resolutions.propose, Break, _proposed, natural=False,
+    events={"reconciliation.proposed": ProposedEvent},
+)  # fmt: skip
+RESOLVE = Kind(
+    "reconciliation.resolve", WRITE, resolutions.resolve, Match, _resolved, natural=False,
+    events={"reconciliation.resolved": Match},
+)  # fmt: skip
 
 ALL = (DEFINE, DELIVER, RUN, MATCH, UNDO, ASSIGN, REMARK, PROPOSE, RESOLVE)

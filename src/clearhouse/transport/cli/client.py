@@ -92,9 +92,9 @@ class Client:
         return found
 
     @contextmanager
-    def stream(self, path: str, **query: object) -> Generator[Iterator[bytes]]:
+    def stream(self, path: str, *, accept: str = "*/*", **query: object) -> Generator[Iterator[bytes]]:
         """Give the bytes of a long answer as they come."""
-        with self._answering(), self._http.stream("GET", path, params=_texts(query)) as answer:
+        with self._answering(), self._http.stream("GET", path, params=_texts(query), headers={"Accept": accept}) as answer:
             if answer.is_error:
                 answer.read()
                 _refuse(answer)

@@ -1,6 +1,6 @@
 """The application: routers behind the entrance, with health, metrics, the OpenAPI document and its page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, cast
@@ -23,6 +23,7 @@ from clearhouse.transport.http.bulk import NDJSON
 from clearhouse.transport.http.document import Document
 from clearhouse.transport.http.entrance import Application, Entrance
 from clearhouse.transport.http.express import Express
+from clearhouse.transport.http.feed import Feed
 from clearhouse.transport.http.manual import manual
 from clearhouse.transport.http.problems import ANSWERS
 from clearhouse.transport.http.routes import get
@@ -31,7 +32,8 @@ from clearhouse.transport.http.visits import here
 VERSION = version("clearhouse")
 BODY_BYTES_MAX = 1024 * 1024
 READ = frozenset({"application/json", NDJSON})
-PUBLIC = ("/", "/health", "/openapi.json", "/docs")
+CATALOGUE = "/api/v1/events/catalogue"
+PUBLIC = ("/", "/health", "/openapi.json", "/docs", CATALOGUE)
 
 
 def _readable(connection: ASGIConnection[Any, Any, Any, Any], route: BaseRouteHandler) -> None:
@@ -60,9 +62,10 @@ class _One(msgspec.Struct, frozen=True):
 
 
 def application(
-    routers: Sequence[Router], *, express: Sequence[Express] = (), door: Door, gate: Gate, limiter: Limiter
-) -> Entrance:
-    """Return an ASGI application for these routers."""
+    routers: Sequence[Router], *, express: Sequence[Express] = (), door: Door, gate: Gate, limiter: Limiter,
+    feed: Feed | None = None, catalogue: Mapping[str, Any] | None = None,
+) -> Entrance:  # fmt: skip
+    """Return an ASGI application for these routers, with the catalogue of the events that they make."""
     registry = CollectorRegistry()
     document = Document()
 
@@ -87,8 +90,12 @@ def application(
     async def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
         return document.of(request.app)
 
+    @get(CATALOGUE, include_in_schema=False)
+    async def events() -> dict[str, Any]:
+        return dict(catalogue or {})
+
     inner = Litestar(
-        route_handlers=[Router("/api/v1", route_handlers=list(routers)), health, metrics, docs, openapi],
+        route_handlers=[Router("/api/v1", route_handlers=list(routers)), health, metrics, docs, openapi, events],
         exception_handlers=ANSWERS,
         guards=[_readable],
         before_send=[_tell_methods],
@@ -98,7 +105,16 @@ def application(
         logging_config=None,
     )
     framework = cast("Application", inner)  # ASGI, whatever types the framework gives it
-    return Entrance(framework, door=door, gate=gate, limiter=limiter, public=PUBLIC, express=express, registry=registry)
+    return Entrance(
+        framework,
+        door=door,
+        gate=gate,
+        limiter=limiter,
+        public=PUBLIC,
+        express=express,
+        feed=feed or Feed(),
+        registry=registry,
+    )
 
 
 def _openapi() -> OpenAPIConfig:
