@@ -8,6 +8,7 @@ import pytest
 
 from clearhouse import ids
 from house import House, client, movement, ok, refused, transaction
+from letters import left
 from papers import PAPER, Desk
 from people import add
 
@@ -70,6 +71,10 @@ WHO: Mapping[Asked, str] = {
     ("post", "/access/keys/{key_id}/revoke"): "admin",
     ("get", "/jobs"): "operator auditor",
     ("get", "/events/readers"): "operator auditor",
+    ("get", "/inbox/dead"): "operator auditor",
+    ("get", "/inbox/dead/{letter}"): "operator auditor",
+    ("post", "/inbox/dead/{letter}/dismiss"): "operator",
+    ("post", "/inbox/dead/{letter}/replay"): "operator",
     ("get", "/approvals/policies"): "viewer operator approver auditor admin",
     ("get", "/approvals/policies/{policy}"): "viewer operator approver auditor admin",
     ("post", "/approvals/policies"): "admin",
@@ -103,6 +108,8 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/approvals/{approval}/approve"): {"level": 1},
     ("post", "/approvals/{approval}/reject"): {"remark": "too much"},
     ("post", "/approvals/{approval}/withdraw"): {},
+    ("post", "/inbox/dead/{letter}/dismiss"): {"remark": "a test of theirs"},
+    ("post", "/inbox/dead/{letter}/replay"): {},
 }
 PARAMETERS: Mapping[Asked, dict[str, str]] = {
     ("get", "/ledger/transactions"): {"reference": "invoice 4711"},
@@ -136,7 +143,7 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
     return {
         "{account}": account["id"], "{transaction}": paid["id"], "{hold}": held["transfers"][0], "{day}": "2020-01-01",
         "{principal}": somebody.id, "{key_id}": somebody.key, "{calendar}": "payouts",
-        "{approval}": asked.id, "{policy}": PAPER,
+        "{approval}": asked.id, "{policy}": PAPER, "{letter}": await left(house.database),
     }  # fmt: skip
 
 
