@@ -8,6 +8,7 @@ import pytest
 
 from clearhouse import ids
 from house import House, client, movement, ok, refused, transaction
+from letters import left
 from papers import PAPER, Desk
 from people import add
 
@@ -70,6 +71,10 @@ WHO: Mapping[Asked, str] = {
     ("post", "/access/keys/{key_id}/revoke"): "admin",
     ("get", "/jobs"): "operator auditor",
     ("get", "/events/readers"): "operator auditor",
+    ("get", "/inbox/dead"): "operator auditor",
+    ("get", "/inbox/dead/{letter}"): "operator auditor",
+    ("post", "/inbox/dead/{letter}/dismiss"): "operator",
+    ("post", "/inbox/dead/{letter}/replay"): "operator",
     ("get", "/approvals/policies"): "viewer operator approver auditor admin",
     ("get", "/approvals/policies/{policy}"): "viewer operator approver auditor admin",
     ("post", "/approvals/policies"): "admin",
@@ -118,6 +123,8 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/webhooks"): {"url": "https://192.0.2.8/"},
     ("patch", "/webhooks/{webhook}"): {"description": "another"},
     ("post", "/webhooks/{webhook}/replay"): {"dead": True},
+    ("post", "/inbox/dead/{letter}/dismiss"): {"remark": "a test of theirs"},
+    ("post", "/inbox/dead/{letter}/replay"): {},
 }
 PARAMETERS: Mapping[Asked, dict[str, str]] = {
     ("get", "/ledger/transactions"): {"reference": "invoice 4711"},
@@ -152,7 +159,7 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
     return {
         "{account}": account["id"], "{transaction}": paid["id"], "{hold}": held["transfers"][0], "{day}": "2020-01-01",
         "{principal}": somebody.id, "{key_id}": somebody.key, "{calendar}": "payouts",
-        "{approval}": asked.id, "{policy}": PAPER, "{webhook}": hook["id"],
+        "{approval}": asked.id, "{policy}": PAPER, "{webhook}": hook["id"], "{letter}": await left(house.database),
     }  # fmt: skip
 
 

@@ -9,16 +9,14 @@ import psycopg
 import pytest
 
 from clearhouse import clock
-from clearhouse.app.inbox import subscriptions
 from clearhouse.app.worker import total_days
 from clearhouse.kernel.cuts import cuts
 from clearhouse.kernel.db.database import READER, WRITER, Database
 from clearhouse.kernel.db.faults import Poison
-from clearhouse.kernel.inbox.dead import Dead, bury
-from clearhouse.kernel.inbox.messages import Message, NotUnderstood
 from clearhouse.kernel.journal import readers
 from clearhouse.kernel.webhooks import deliveries
 from house import House, movement, ok, post
+from letters import left
 from papers import PAPER, POLICIES, WRITE, Desk, Write
 
 REFUSED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.RaiseException)
@@ -79,9 +77,7 @@ async def fill(house: House, book: str) -> None:
         cuts.open_cuts(tx, ["month"], clock.now())
     async with house.database.writing() as tx:
         await readers.enrol_everywhere(tx, "somebody")
-    subscription = subscriptions(f"ledger.post@nats:payments?as=nobody&book={book}")[0]
-    async with house.database.writing(book=number_of(book)) as tx:
-        await bury(tx, subscription, [Dead(Message("1", "test", b""), NotUnderstood(problem="empty"))], clock.now())
+    await left(house.database, book, number_of(book))
 
 
 async def hook(house: House, book: str) -> None:

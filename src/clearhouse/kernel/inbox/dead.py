@@ -1,7 +1,8 @@
 """Dead letters: messages that had no effect, with the reason, until somebody decides on each.
 
-States: waiting → due → replayed, or back to waiting with a new reason; waiting → dismissed. A replay is tried by the worker
-that has the subscription, under a key of its own: the refusal is kept under the message's first one.
+States: waiting → due → replayed, or back to waiting with a new reason; waiting → dismissed, and from
+there to due as well. A replay is tried by the worker that has the subscription, under a key of its own: the refusal is kept
+under the message's first one.
 """
 
 from collections.abc import Sequence
@@ -71,7 +72,7 @@ class Replay(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
 
 
 class Dismiss(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Let a dead letter be, for good."""
+    """Let a dead letter be; it may still be tried again."""
 
     letter: LetterRef
     remark: Remark = ""
