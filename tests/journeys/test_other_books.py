@@ -75,7 +75,6 @@ CURSORS: Mapping[Route, str] = {
     ("get", f"{LEDGER}/days"): "",
     ("get", CALENDARS): "",
     ("get", "/api/v1/audit/lines"): "",
-    ("get", "/api/v1/events/readers"): "",
     ("get", f"{INBOX}/dead"): "letter",
 }
 WANTED: Mapping[Route, dict[str, str]] = {
