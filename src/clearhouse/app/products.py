@@ -18,6 +18,7 @@ from clearhouse.slices.operations import (
     inbox_http,
     jobs_http,
     ledger_http,
+    reconciliation_http,
 )
 
 
@@ -41,6 +42,7 @@ OPERATIONS = Product(
         approvals_http.router,
         events_http.router,
         inbox_http.router,
+        reconciliation_http.router,
     )
 )
 PRODUCTS = (OPERATIONS,)
