@@ -233,7 +233,7 @@ def test_a_word_on_an_approval_that_is_not_there_is_refused(clearhouse: Clearhou
 
 def test_messages_that_had_no_effect_are_listed_and_decided_on(clearhouse: Clearhouse) -> None:
     assert clearhouse("inbox", "dead", "--state", "waiting", "--json").json == []
-    for words in (("show", "ded_x"), ("replay", "ded_x"), ("dismiss", "ded_x", "--remark", "a test")):
+    for words in (("show", "ltr_x"), ("replay", "ltr_x"), ("dismiss", "ltr_x", "--remark", "a test")):
         said = clearhouse("inbox", *words)
         assert (said.status, "dead_letter_not_found" in said.err) == (2, True)
 
