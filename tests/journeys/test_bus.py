@@ -16,6 +16,8 @@ from brokers import nats_server
 from house import movement, transaction
 from serving import Program, program
 
+INBOX = "ledger.post@nats:payments?as=gateway"
+
 
 @pytest.fixture
 def place(open_folder: Path) -> Path:
@@ -48,15 +50,13 @@ async def stored(stream: JetStreamContext, body: bytes) -> None:
 
 
 async def test_a_message_moves_money_and_the_event_of_it_goes_out(place: Path, tmp_path: Path) -> None:
-    with nats_server(tmp_path) as server:
-        settings = {"NATS_URL": server.url, "INBOX": "ledger.post@nats:payments?as=gateway"}
-        with program(place / "data", **settings) as started:
-            await asyncio.to_thread(lambda: prepared(started.ready()))
-            client = await nats.connect(server.url)
-            events = await client.subscribe("clearhouse.main.ledger.posted")
-            paid = transaction(movement("shop", "revenue", "7.00"), external_reference="order 12")
-            await asyncio.wait_for(stored(client.jetstream(), json.dumps(paid).encode()), 60)
-            event = json.loads((await events.next_msg(timeout=60)).data)
-            await client.close()
+    with nats_server(tmp_path) as server, program(place / "data", NATS_URL=server.url, INBOX=INBOX) as started:
+        await asyncio.to_thread(lambda: prepared(started.ready()))
+        client = await nats.connect(server.url)
+        events = await client.subscribe("clearhouse.main.ledger.posted")
+        paid = transaction(movement("shop", "revenue", "7.00"), external_reference="order 12")
+        await asyncio.wait_for(stored(client.jetstream(), json.dumps(paid).encode()), 60)
+        event = json.loads((await events.next_msg(timeout=60)).data)
+        await client.close()
     assert event["source"] == "/books/main"
     assert event["data"]["command"]["external_reference"] == "order 12"

@@ -20,6 +20,7 @@ PRINCIPALS = "/api/v1/access/principals"
 INBOX = "/api/v1/inbox"
 CALENDARS = "/api/v1/calendars"
 WEBHOOKS = "/api/v1/webhooks"
+RECONCILIATION = "/api/v1/reconciliation"
 VERBS = ("get", "post", "put", "patch", "delete")
 ROLES = ("viewer", "operator", "approver", "auditor", "admin")
 NUMBERS = {"main": 1, "second": 2}
@@ -55,6 +56,13 @@ BODIES: Mapping[Route, Any] = {
     ("post", WEBHOOKS + "/{webhook}/replay"): {"dead": True},
     ("post", INBOX + "/dead/{letter}/replay"): {},
     ("post", INBOX + "/dead/{letter}/dismiss"): {},
+    ("post", f"{RECONCILIATION}/rule-sets"): {"name": "more", "rules": [{"by": "reference"}]},
+    ("post", RECONCILIATION + "/rule-sets/{rule_set}/items"): [],
+    ("post", f"{RECONCILIATION}/matches"): {"breaks": ["brk_00000000000000000000000001", "brk_00000000000000000000000002"]},
+    ("post", RECONCILIATION + "/breaks/{broken}/assign"): {},
+    ("post", RECONCILIATION + "/breaks/{broken}/remark"): {"remark": "who knows"},
+    ("post", RECONCILIATION + "/breaks/{broken}/propose"): {"action": "accept"},
+    ("post", f"{RECONCILIATION}/resolutions"): {"broken": "brk_00000000000000000000000001"},
 }
 # The batches say their bodies in words only.
 SILENT = {("post", f"{LEDGER}/accounts/batch"), ("post", f"{LEDGER}/transactions/batch")}
@@ -67,6 +75,10 @@ CURSORS: Mapping[Route, str] = {
     ("get", PRINCIPALS): "principal",
     ("get", POLICIES): "policy",
     ("get", f"{APPROVALS}/inbox"): "approval",
+    ("get", f"{RECONCILIATION}/rule-sets"): "rule_set",
+    ("get", RECONCILIATION + "/rule-sets/{rule_set}/runs"): "run",
+    ("get", RECONCILIATION + "/runs/{run}/matches"): "match",
+    ("get", f"{RECONCILIATION}/breaks"): "broken",
     ("get", APPROVALS): "approval",
     ("get", WEBHOOKS): "webhook",
     ("get", WEBHOOKS + "/{webhook}/deliveries"): "event",
@@ -135,6 +147,7 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
         "calendar": f"only-{book}",
         "approval": approval, "policy": f"paper.{book}", "letter": letter,
         "webhook": hook["id"], "event": f"{NUMBERS[book]}-1-0",
+        **await reconcile(tenant, book),
     }  # fmt: skip
     return Tenant(book, tenant, issued["secret"], things)
 
@@ -142,6 +155,19 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
 async def number_of(house: House, book: str) -> int:
     async with house.database.writing() as tx:
         return int(str((await tx.tuples("SELECT id FROM book WHERE name = %s", [book]))[0][0]))
+
+
+async def reconcile(tenant: httpx.AsyncClient, book: str) -> dict[str, str]:
+    """Reconcile two files with one item in common."""
+    ok(await tenant.post(f"{RECONCILIATION}/rule-sets", json={"name": f"files-{book}", "rules": [{"by": "reference"}]}))
+    path = f"{RECONCILIATION}/rule-sets/files-{book}"
+    for side in ("ours", "theirs"):
+        item = {"amount": "1.00", "currency": "EUR", "date": "2026-11-20", "text": f"of {book}"}
+        items = [item | {"id": "1", "reference": "one"}, item | {"id": "2"}]
+        ok(await tenant.post(f"{path}/items", params={"side": side}, json=items))
+    run = ok(await tenant.post(f"{path}/runs"))["id"]
+    broken = ok(await tenant.get(f"{RECONCILIATION}/breaks"))["items"][0]["id"]
+    return {"rule_set": f"files-{book}", "run": run, "match": run.replace("run", "mat") + "-1", "broken": broken}
 
 
 async def ask(house: House, asker: str, book: str) -> str:

@@ -27,6 +27,7 @@ VERBS = (
     (f"{THERE}.audit_cli:app", "audit", ASK, "Read, export and verify the audit trail."),
     (f"{HERE}.access:app", "access", ASK, "Who may do what, and keys."),
     (f"{THERE}.approvals_cli:app", "approvals", ASK, "What waits for you, and who releases what."),
+    (f"{THERE}.reconciliation_cli:app", "reconciliation", ASK, "Two sides reconciled, and what is left over."),
     (f"{THERE}.calendars_cli:app", "calendars", ASK, "Business days, hours and cut-offs."),
     (f"{THERE}.events_cli:app", "events", ASK, "What happened, and what is happening."),
     (f"{THERE}.webhooks_cli:app", "webhooks", ASK, "Where events go, and what became of each."),

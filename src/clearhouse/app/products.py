@@ -22,6 +22,8 @@ from clearhouse.slices.operations import (
     inbox_http,
     jobs_http,
     ledger_http,
+    reconciliation_commands,
+    reconciliation_http,
     webhook_commands,
     webhooks_http,
 )
@@ -55,10 +57,11 @@ OPERATIONS = Product(
         feed_http.router,
         events_http.router,
         inbox_http.router,
+        reconciliation_http.router,
     ),
     works=(deliver,),
     scopes=webhook_commands.SCOPES,
-    kinds=(*commands.ALL, *webhook_commands.ALL),
+    kinds=(*commands.ALL, *webhook_commands.ALL, *reconciliation_commands.ALL),
     events=commands.EVENTS,
 )
 PRODUCTS = (OPERATIONS,)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
@@ -73,18 +74,19 @@ async def fill(house: House, book: str) -> None:
     ok(await operator.post("/api/v1/calendars", json={"name": "payouts", "closed": ["2026-12-24"]}))
     await approve(Desk(house), book)
     await hook(house, book)
-    async with house.database.writing(book={"main": 1, "other": 2}[book]) as tx:
-        cuts.open_cuts(tx, ["month"], clock.now())
     async with house.database.writing() as tx:
         await readers.enrol_everywhere(tx, "somebody")
     await left(house.database, book, number_of(book))
+    await reconcile(operator)
+    async with house.database.writing(book=number_of(book)) as tx:
+        cuts.open_cuts(tx, ["month"], clock.now())
 
 
 async def hook(house: House, book: str) -> None:
     """Leave a webhook with its secret, and a delivery."""
     ok(await house.admin.post("/api/v1/webhooks", params={"book": book}, json={"url": "https://192.0.2.7/"}))
     await house.seal()
-    async with house.database.writing(book={"main": 1, "other": 2}[book]) as tx:
+    async with house.database.writing(book=number_of(book)) as tx:
         await deliveries.spread(tx, clock.now())
 
 
@@ -95,6 +97,19 @@ async def approve(desk: Desk, book: str) -> None:
     ok(await desk.house.admin.post(POLICIES, params={"book": book}, json={"kind": PAPER, "levels": levels}))
     asked = (await desk.submit(sender.name, WRITE, Write("1", "text"), book=number_of(book)))[0]
     assert await desk.approve(anna.name, asked.id) == "pending"
+
+
+async def reconcile(operator: httpx.AsyncClient) -> None:
+    """Leave a match, and a break that somebody spoke of."""
+    here = "/api/v1/reconciliation"
+    ok(await operator.post(f"{here}/rule-sets", json={"name": "files", "rules": [{"by": "reference"}]}))
+    for side in ("ours", "theirs"):
+        item = {"amount": "1.00", "currency": "EUR", "date": "2026-11-20"}
+        items = [item | {"id": "1", "reference": "one"}, item | {"id": "2"}]
+        ok(await operator.post(f"{here}/rule-sets/files/items", params={"side": side}, json=items))
+    ok(await operator.post(f"{here}/rule-sets/files/runs"))
+    broken = ok(await operator.get(f"{here}/breaks"))["items"][0]["id"]
+    ok(await operator.post(f"{here}/breaks/{broken}/remark", json={"remark": "who knows"}))
 
 
 # What the catalog says -----------------------------------------------------------------------------------------------
@@ -272,6 +287,18 @@ CRIMES = [
     "UPDATE inbox_dead SET body = 'another'",
     "UPDATE inbox_dead SET state = 'replayed'",
     "UPDATE event_reader SET name = 'another'",
+    "UPDATE reconciliation_item SET amount = amount + 1",
+    "DELETE FROM reconciliation_item",
+    "UPDATE reconciliation_match SET difference = 0",
+    "DELETE FROM reconciliation_match",
+    "DELETE FROM reconciliation_break",
+    "UPDATE reconciliation_break SET opened_at = now()",
+    "UPDATE reconciliation_run SET digest = sha256('another')",
+    "DELETE FROM reconciliation_run",
+    "UPDATE reconciliation_sum SET open = 0",
+    "UPDATE reconciliation_rules SET rules = '{}'",
+    "UPDATE reconciliation_remark SET text = 'another'",
+    "DELETE FROM reconciliation_remark",
 ]
 
 

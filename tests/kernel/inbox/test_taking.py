@@ -173,7 +173,7 @@ async def test_a_dead_letter_that_is_let_be_is_not_tried_unless_somebody_changes
     assert [each["state"] for each in await letters(bank, state="dismissed")] == ["dismissed"]
     ok(await operator.post(f"{DEAD}/{letter['id']}/replay", json={}))
     assert await replay_due(bank.door, PAYMENTS) == 1
-    assert refused(await operator.post(f"{DEAD}/ded_nothing/dismiss", json={}), 404) == "dead_letter_not_found"
+    assert refused(await operator.post(f"{DEAD}/ltr_nothing/dismiss", json={}), 404) == "dead_letter_not_found"
 
 
 async def test_what_was_too_long_to_be_kept_whole_cannot_be_tried_again(bank: House) -> None:

@@ -25,12 +25,12 @@ from clearhouse.kernel.journal.writing import SYSTEM, Line
 from clearhouse.refusals import Kind as RefusalKind
 from clearhouse.refusals import Refusal
 
-PREFIX = "ded"
+PREFIX = "ltr"
 LETTERS_MAX = 10_000
 BODY_BYTES_MAX = 64 * 1024
 TEXT_LENGTH_MAX = 500
 _sql = Statements.of("clearhouse.kernel.inbox", "inbox.sql")
-LetterRef = Annotated[str, msgspec.Meta(max_length=64, examples=["ded_01KAHG7R9Q7XKJ8W3M5N2P4T6V"])]
+LetterRef = Annotated[str, msgspec.Meta(max_length=64, examples=["ltr_01KAHG7R9Q7XKJ8W3M5N2P4T6V"])]
 Remark = Annotated[str, msgspec.Meta(max_length=500, pattern=r"^[^\x00]*$(?!\n)", examples=["the account is open now"])]
 
 

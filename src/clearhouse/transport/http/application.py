@@ -36,10 +36,10 @@ CATALOGUE = "/api/v1/events/catalogue"
 PUBLIC = ("/", "/health", "/openapi.json", "/docs", CATALOGUE)
 
 
-def _readable(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Refuse a body that calls itself something that nobody here reads."""
+def _readable(connection: ASGIConnection[Any, Any, Any, Any], route: BaseRouteHandler) -> None:
+    """Refuse a body that calls itself something that nobody here reads; `reads` of a route names what only that one does."""
     given = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given and given not in READ and connection.headers.get("content-length") != "0":
+    if given and given not in READ | set(route.opt.get("reads", ())) and connection.headers.get("content-length") != "0":
         raise HTTPException(status_code=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
