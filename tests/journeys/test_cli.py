@@ -265,6 +265,13 @@ def test_a_word_on_an_approval_that_is_not_there_is_refused(clearhouse: Clearhou
         assert (said.status, "approvals:decide" in said.err) == (2, True)
 
 
+def test_messages_that_had_no_effect_are_listed_and_decided_on(clearhouse: Clearhouse) -> None:
+    assert clearhouse("inbox", "dead", "--state", "waiting", "--json").json == []
+    for words in (("show", "ltr_x"), ("replay", "ltr_x"), ("dismiss", "ltr_x", "--remark", "a test")):
+        said = clearhouse("inbox", *words)
+        assert (said.status, "dead_letter_not_found" in said.err) == (2, True)
+
+
 def test_two_files_are_reconciled_and_what_is_left_is_somebodys(clearhouse: Clearhouse, tmp_path: Path) -> None:
     rules, ours, theirs = (tmp_path / name for name in ("rules.json", "ours.csv", "theirs.ndjson"))
     rules.write_text('{"name": "files", "rules": [{"by": "reference"}, {"by": "amount", "days": 1}]}')

@@ -12,13 +12,15 @@ from clearhouse import ids
 from clearhouse.kernel.access.callers import Caller
 from clearhouse.refusals import Refusal
 from house import House, client, movement, ok, post, refused, transaction
+from letters import left
 from papers import APPROVALS, POLICIES, WRITE, Write
 
 LEDGER = "/api/v1/ledger"
 PRINCIPALS = "/api/v1/access/principals"
+INBOX = "/api/v1/inbox"
 CALENDARS = "/api/v1/calendars"
-RECONCILIATION = "/api/v1/reconciliation"
 WEBHOOKS = "/api/v1/webhooks"
+RECONCILIATION = "/api/v1/reconciliation"
 VERBS = ("get", "post", "put", "patch", "delete")
 ROLES = ("viewer", "operator", "approver", "auditor", "admin")
 NUMBERS = {"main": 1, "second": 2}
@@ -49,6 +51,11 @@ BODIES: Mapping[Route, Any] = {
     ("post", APPROVALS + "/{approval}/approve"): {"level": 1},
     ("post", APPROVALS + "/{approval}/reject"): {"remark": "no"},
     ("post", APPROVALS + "/{approval}/withdraw"): {},
+    ("post", WEBHOOKS): {"url": "https://192.0.2.8/"},
+    ("patch", WEBHOOKS + "/{webhook}"): {"description": "mine"},
+    ("post", WEBHOOKS + "/{webhook}/replay"): {"dead": True},
+    ("post", INBOX + "/dead/{letter}/replay"): {},
+    ("post", INBOX + "/dead/{letter}/dismiss"): {},
     ("post", f"{RECONCILIATION}/rule-sets"): {"name": "more", "rules": [{"by": "reference"}]},
     ("post", RECONCILIATION + "/rule-sets/{rule_set}/items"): [],
     ("post", f"{RECONCILIATION}/matches"): {"breaks": ["brk_00000000000000000000000001", "brk_00000000000000000000000002"]},
@@ -56,9 +63,6 @@ BODIES: Mapping[Route, Any] = {
     ("post", RECONCILIATION + "/breaks/{broken}/remark"): {"remark": "who knows"},
     ("post", RECONCILIATION + "/breaks/{broken}/propose"): {"action": "accept"},
     ("post", f"{RECONCILIATION}/resolutions"): {"broken": "brk_00000000000000000000000001"},
-    ("post", WEBHOOKS): {"url": "https://192.0.2.8/"},
-    ("patch", WEBHOOKS + "/{webhook}"): {"description": "mine"},
-    ("post", WEBHOOKS + "/{webhook}/replay"): {"dead": True},
 }
 # The batches say their bodies in words only.
 SILENT = {("post", f"{LEDGER}/accounts/batch"), ("post", f"{LEDGER}/transactions/batch")}
@@ -83,6 +87,7 @@ CURSORS: Mapping[Route, str] = {
     ("get", f"{LEDGER}/days"): "",
     ("get", CALENDARS): "",
     ("get", "/api/v1/audit/lines"): "",
+    ("get", f"{INBOX}/dead"): "letter",
 }
 WANTED: Mapping[Route, dict[str, str]] = {
     ("get", f"{LEDGER}/transactions"): {"reference": "invoice 4711"},
@@ -135,15 +140,21 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
     hook = ok(
         await admin.post(WEBHOOKS, params={"book": book}, json={"url": "https://192.0.2.7/", "description": f"of {book}"})
     )["webhook"]
+    letter = await left(house.database, book, await number_of(house, book))
     things = {
         "account": account, "transaction": paid["id"], "hold": held["transfers"][0], "day": DAYS[book], "line": line,
         "principal": added["id"], "key_id": issued["id"], "transfer": paid["transfers"][0],
         "calendar": f"only-{book}",
-        "approval": approval, "policy": f"paper.{book}",
-        **await reconcile(tenant, book),
+        "approval": approval, "policy": f"paper.{book}", "letter": letter,
         "webhook": hook["id"], "event": f"{NUMBERS[book]}-1-0",
+        **await reconcile(tenant, book),
     }  # fmt: skip
     return Tenant(book, tenant, issued["secret"], things)
+
+
+async def number_of(house: House, book: str) -> int:
+    async with house.database.writing() as tx:
+        return int(str((await tx.tuples("SELECT id FROM book WHERE name = %s", [book]))[0][0]))
 
 
 async def reconcile(tenant: httpx.AsyncClient, book: str) -> dict[str, str]:
@@ -161,8 +172,7 @@ async def reconcile(tenant: httpx.AsyncClient, book: str) -> dict[str, str]:
 
 async def ask(house: House, asker: str, book: str) -> str:
     """Ask for an approval in a book."""
-    async with house.database.writing() as tx:
-        number = int(str((await tx.tuples("SELECT id FROM book WHERE name = %s", [book]))[0][0]))
+    number = await number_of(house, book)
     caller = Caller(ids.parse("prn", asker), "who asks", books={book: number}, scopes={number: frozenset({WRITE.scope})})
     paper = Write(f"paper of {book}", "text", kind=f"paper.{book}")
     answer = (await house.door.submit(WRITE, [paper], caller=caller, book=number))[0]

@@ -9,6 +9,7 @@ import pytest
 from clearhouse import ids
 from clearhouse.kernel.reconciliation.breaks import break_ref
 from house import House, client, movement, ok, refused, transaction
+from letters import left
 from papers import PAPER, Desk
 from people import add
 
@@ -71,6 +72,10 @@ WHO: Mapping[Asked, str] = {
     ("post", "/access/keys/{key_id}/revoke"): "admin",
     ("get", "/jobs"): "operator auditor",
     ("get", "/events/readers"): "operator auditor",
+    ("get", "/inbox/dead"): "operator auditor",
+    ("get", "/inbox/dead/{letter}"): "operator auditor",
+    ("post", "/inbox/dead/{letter}/dismiss"): "operator",
+    ("post", "/inbox/dead/{letter}/replay"): "operator",
     ("get", "/approvals/policies"): "viewer operator approver auditor admin",
     ("get", "/approvals/policies/{policy}"): "viewer operator approver auditor admin",
     ("post", "/approvals/policies"): "admin",
@@ -80,6 +85,17 @@ WHO: Mapping[Asked, str] = {
     ("post", "/approvals/{approval}/approve"): "approver",
     ("post", "/approvals/{approval}/reject"): "approver",
     ("post", "/approvals/{approval}/withdraw"): "operator",
+    ("get", "/webhooks"): "operator auditor admin",
+    ("post", "/webhooks"): "admin",
+    ("get", "/webhooks/{webhook}"): "operator auditor admin",
+    ("patch", "/webhooks/{webhook}"): "admin",
+    ("post", "/webhooks/{webhook}/disable"): "admin",
+    ("post", "/webhooks/{webhook}/enable"): "admin",
+    ("post", "/webhooks/{webhook}/secret"): "admin",
+    ("post", "/webhooks/{webhook}/try"): "operator admin",
+    ("post", "/webhooks/{webhook}/replay"): "operator admin",
+    ("get", "/webhooks/{webhook}/deliveries"): "operator auditor admin",
+    ("get", "/events"): "operator auditor admin",
     ("get", "/reconciliation/rule-sets"): "viewer operator approver auditor",
     ("post", "/reconciliation/rule-sets"): "operator",
     ("get", "/reconciliation/rule-sets/{rule_set}"): "viewer operator approver auditor",
@@ -98,17 +114,6 @@ WHO: Mapping[Asked, str] = {
     ("post", "/reconciliation/breaks/{broken}/remark"): "operator",
     ("post", "/reconciliation/breaks/{broken}/propose"): "operator",
     ("post", "/reconciliation/resolutions"): "operator",
-    ("get", "/webhooks"): "operator auditor admin",
-    ("post", "/webhooks"): "admin",
-    ("get", "/webhooks/{webhook}"): "operator auditor admin",
-    ("patch", "/webhooks/{webhook}"): "admin",
-    ("post", "/webhooks/{webhook}/disable"): "admin",
-    ("post", "/webhooks/{webhook}/enable"): "admin",
-    ("post", "/webhooks/{webhook}/secret"): "admin",
-    ("post", "/webhooks/{webhook}/try"): "operator admin",
-    ("post", "/webhooks/{webhook}/replay"): "operator admin",
-    ("get", "/webhooks/{webhook}/deliveries"): "operator auditor admin",
-    ("get", "/events"): "operator auditor admin",
     ("get", "/health"): "viewer operator approver auditor admin",
     ("get", "/metrics"): "auditor admin",
 }
@@ -134,6 +139,11 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/approvals/{approval}/approve"): {"level": 1},
     ("post", "/approvals/{approval}/reject"): {"remark": "too much"},
     ("post", "/approvals/{approval}/withdraw"): {},
+    ("post", "/webhooks"): {"url": "https://192.0.2.8/"},
+    ("patch", "/webhooks/{webhook}"): {"description": "another"},
+    ("post", "/webhooks/{webhook}/replay"): {"dead": True},
+    ("post", "/inbox/dead/{letter}/dismiss"): {"remark": "a test of theirs"},
+    ("post", "/inbox/dead/{letter}/replay"): {},
     ("post", "/reconciliation/rule-sets"): {"name": "more", "rules": [{"by": "reference"}]},
     ("post", "/reconciliation/rule-sets/{rule_set}/items"): [],
     ("post", "/reconciliation/matches"): {"breaks": [break_ref(2), break_ref(6)]},
@@ -141,9 +151,6 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/reconciliation/breaks/{broken}/remark"): {"remark": "who knows"},
     ("post", "/reconciliation/breaks/{broken}/propose"): {"action": "accept"},
     ("post", "/reconciliation/resolutions"): {"broken": break_ref(4)},
-    ("post", "/webhooks"): {"url": "https://192.0.2.8/"},
-    ("patch", "/webhooks/{webhook}"): {"description": "another"},
-    ("post", "/webhooks/{webhook}/replay"): {"dead": True},
 }
 PARAMETERS: Mapping[Asked, dict[str, str]] = {
     ("get", "/ledger/transactions"): {"reference": "invoice 4711"},
@@ -179,9 +186,9 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
     return {
         "{account}": account["id"], "{transaction}": paid["id"], "{hold}": held["transfers"][0], "{day}": "2020-01-01",
         "{principal}": somebody.id, "{key_id}": somebody.key, "{calendar}": "payouts",
-        "{approval}": asked.id, "{policy}": PAPER, "{rule_set}": "files", "{run}": run,
+        "{approval}": asked.id, "{policy}": PAPER, "{webhook}": hook["id"], "{letter}": await left(house.database),
+        "{rule_set}": "files", "{run}": run,
         "{match}": run.replace("run", "mat") + "-1", "{broken}": break_ref(3),
-        "{webhook}": hook["id"],
     }  # fmt: skip
 
 

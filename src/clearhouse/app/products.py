@@ -53,15 +53,15 @@ OPERATIONS = Product(
         calendars_http.router,
         jobs_http.router,
         approvals_http.router,
-        reconciliation_http.router,
         webhooks_http.router,
         feed_http.router,
         events_http.router,
         inbox_http.router,
+        reconciliation_http.router,
     ),
     works=(deliver,),
     scopes=webhook_commands.SCOPES,
-    kinds=(*commands.ALL, *reconciliation_commands.ALL, *webhook_commands.ALL),
+    kinds=(*commands.ALL, *webhook_commands.ALL, *reconciliation_commands.ALL),
     events=commands.EVENTS,
 )
 PRODUCTS = (OPERATIONS,)
