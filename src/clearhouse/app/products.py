@@ -8,6 +8,7 @@ from litestar import Router
 from clearhouse.kernel.access import roles
 from clearhouse.kernel.access.roles import Role, Scope
 from clearhouse.kernel.db.database import Database
+from clearhouse.kernel.pipelines.stages import Stage
 from clearhouse.slices.operations import access_http, approvals_http, audit_http, calendars_http, jobs_http, ledger_http
 
 
@@ -17,6 +18,7 @@ class Product:
 
     routers: tuple[Router, ...]
     works: tuple[Callable[[Database], Awaitable[None]], ...] = ()
+    stages: tuple[Stage, ...] = ()
     scopes: Mapping[Role, Iterable[Scope]] = field(default_factory=dict[Role, Iterable[Scope]])
 
 
@@ -32,6 +34,7 @@ OPERATIONS = Product(
 )
 PRODUCTS = (OPERATIONS,)
 ROUTERS = tuple(router for product in PRODUCTS for router in product.routers)
+STAGES = tuple(stage for product in PRODUCTS for stage in product.stages)
 WORKS = tuple(work for product in PRODUCTS for work in product.works)
 for product in PRODUCTS:
     roles.extend(product.scopes)

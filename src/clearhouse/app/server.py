@@ -16,7 +16,7 @@ import uvicorn
 
 from clearhouse.app import worker
 from clearhouse.app.config import Config
-from clearhouse.app.products import ROUTERS, WORKS
+from clearhouse.app.products import ROUTERS, STAGES, WORKS
 from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import limiter
@@ -125,8 +125,10 @@ async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True
         door = Door(database)
         steady()
         tasks: list[asyncio.Task[None]] = []
-        if work:
-            tasks.append(asyncio.create_task(worker.work(database, door.committed, WORKS)))
+        does = (
+            worker.work(database, door.committed, WORKS, STAGES) if work else worker.number(database, door.committed, STAGES)
+        )
+        tasks.append(asyncio.create_task(does))
         try:
             if listening is None:
                 tell("working; Ctrl-C ends it")

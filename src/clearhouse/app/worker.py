@@ -19,6 +19,9 @@ from clearhouse.kernel.journal import writing
 from clearhouse.kernel.journal.sequencing import Sequencer
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.ledger import days, posting
+from clearhouse.kernel.pipelines.queues import Queues
+from clearhouse.kernel.pipelines.stages import Stage
+from clearhouse.kernel.pipelines.wakes import Wakes
 
 EXPIRY_SECONDS = 1.0
 TOTALS_SECONDS = 1.0
@@ -27,17 +30,27 @@ _log = structlog.get_logger(__name__)
 
 
 async def work(
-    database: Database, committed: asyncio.Event, works: Iterable[Callable[[Database], Awaitable[None]]] = ()
+    database: Database,
+    committed: asyncio.Event,
+    works: Iterable[Callable[[Database], Awaitable[None]]] = (),
+    stages: Iterable[Stage] = (),
 ) -> None:
-    """Do everything that is due, the products' own works too, until cancelled."""
+    """Do everything that is due, the products' own works and stages too, until cancelled."""
+    wakes = Wakes(stages)
     async with asyncio.TaskGroup() as tasks:
         for each in works:
             tasks.create_task(_forever(each, database))
-        tasks.create_task(Sequencer(database, committed).run())
+        tasks.create_task(Sequencer(database, committed, wakes).run())
+        tasks.create_task(Queues(database, wakes, committed).run())
         tasks.create_task(_every(EXPIRY_SECONDS, lambda: expire_holds(database)))
         tasks.create_task(_every(EXPIRY_SECONDS, lambda: expire_approvals(database)))
         tasks.create_task(_every(TOTALS_SECONDS, lambda: total_days(database)))
         tasks.create_task(_every(KEYS_SECONDS, lambda: forget_keys(database)))
+
+
+async def number(database: Database, committed: asyncio.Event, stages: Iterable[Stage]) -> None:
+    """Do only what has to happen at once beside an API whose workers are elsewhere: number its rows, wake the workers."""
+    await Sequencer(database, committed, Wakes(stages)).run()
 
 
 async def expire_holds(database: Database) -> int:

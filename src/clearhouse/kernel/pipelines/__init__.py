@@ -20,8 +20,8 @@ batch, locked; they read and move the rows with SQL of their own, which sets `st
 it at once; NULL: the end, or until somebody comes). The rest of the columns is the kernel's.
 
     VALIDATE = Stage("interbank.validate", queue="interbank", table="settlement", state="PENDING", does=Moves(validate))
-    SEND = Stage("interbank.send", queue="interbank", table="settlement", state="FUNDS_LOCKED", does=Calls(say, send, heard))
-    RESOLVE = Stage("interbank.resolve", queue="interbank", table="settlement", state="EXECUTING", does=Calls(…))
+    SEND = Stage("interbank.send", queue="banks", table="settlement", state="FUNDS_LOCKED", does=Calls(say, send, heard))
+    RESOLVE = Stage("interbank.resolve", queue="banks", table="settlement", state="EXECUTING", does=Calls(…))
 
 - `Moves(advance)`: one transaction. `await advance(tx, ids, at)` moves rows, and returns what did not move: a mapping of
   id to `Later(until)` (no failure, look again then), `Failed(error)` (back-off with jitter, set aside after `tries`) or
@@ -36,9 +36,11 @@ it at once; NULL: the end, or until somebody comes). The rest of the columns is 
   asks the other side by the same id, `record` moves them. When its tries are used up the row is set aside where it is: still
   in doubt, its hold still pinned. Until the lease ends (or the answer was `Unheard`) it is not due.
 
-Wake-up: `tx.wake("interbank.validate")` in any transaction, a command's or a stage's, says that it made rows that a stage can
-take now. The journal row carries it (`writing.write` takes it from `tx`), and the sequencer queues the stage's job a moment
-after the commit. A sweep each second finds what nobody spoke of, and what a time made due.
+Wake-up: `tx.wake("interbank.validate")` in any transaction, a command's or a stage's, says that it made rows that a stage
+can take now. The journal row carries it (`writing.write` takes it from `tx`), and the sequencer queues the stage's job a
+moment after the commit. A sweep each second finds what nobody spoke of, and what a time made due.
+
+A test drives a stage without a worker: `Advancer(database, wake=Wakes(stages), chance=Random(1)).run(stage)`.
 
 Schedules (`schedules.Schedule`) are rows: cron, time zone, the name of a job, its arguments. A job is declared by a product:
 `Job("interbank.net", run)` with `await run(tx, firing)` in one transaction of the schedule's book, once per firing.
