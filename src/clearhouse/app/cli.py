@@ -29,6 +29,7 @@ VERBS = (
     (f"{THERE}.approvals_cli:app", "approvals", ASK, "What waits for you, and who releases what."),
     (f"{THERE}.calendars_cli:app", "calendars", ASK, "Business days, hours and cut-offs."),
     (f"{THERE}.jobs_cli:app", "jobs", ASK, "What happens by itself, and what of it waits."),
+    (f"{THERE}.schedules_cli:app", "schedules", ASK, "What happens by the clock."),
     (f"{HERE}.bench.verbs:app", "bench", MEASURE, "Measure, as ratios to references in the same run."),
 )
 app = App(name="clearhouse", help="Clearhouse: a settlement platform that you run yourself.")

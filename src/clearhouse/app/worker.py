@@ -19,6 +19,7 @@ from clearhouse.kernel.journal import writing
 from clearhouse.kernel.journal.sequencing import Sequencer
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.ledger import days, posting
+from clearhouse.kernel.pipelines import schedules
 from clearhouse.kernel.pipelines.queues import Queues
 from clearhouse.kernel.pipelines.stages import Stage
 from clearhouse.kernel.pipelines.wakes import Wakes
@@ -91,8 +92,9 @@ async def total_days(database: Database) -> int:
 
 
 async def forget_keys(database: Database) -> int:
-    """Drop the idempotency keys that are older than they are kept."""
+    """Drop the idempotency keys, and what schedules did, that are older than they are kept."""
     async with database.writing() as tx:
+        await schedules.forget(tx, clock.now() - timedelta(days=schedules.DAYS_KEPT))
         return await keys.forget(tx, clock.now() - timedelta(days=keys.DAYS_KEPT))
 
 

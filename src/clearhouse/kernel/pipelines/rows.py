@@ -110,7 +110,7 @@ async def settle(tx: Tx, stage: Stage, moved: Sequence[Taken], at: datetime, lea
     if not moved:
         return []
     ids, states = array([each.id for each in moved]), texts([each.state for each in moved])
-    tx.later(_sql(stage, "settle"), book=tx.book, ids=ids, states=states)
+    tx.later(_sql(stage, "settle"), book=tx.book, ids=ids, states=states, at=at, lease=lease)
     return await tx.rows(_sql(stage, "unmoved"), Taken, book=tx.book, ids=ids, states=states, at=at, lease=lease)
 
 

@@ -86,7 +86,11 @@ class BackOff:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What is done with the rows of a table in a state. `order` is by what due rows are taken, first the oldest."""
+    """What is done with the rows of a table in a state.
+
+    `order` is by what due rows are taken, first the oldest; `about` says to an operator what the stage does, and `prefix`
+    begins the ids of its rows there.
+    """
 
     name: str
     queue: str
@@ -96,3 +100,5 @@ class Stage:
     batch: int = 1_000
     back_off: BackOff = BackOff()
     order: str = "next_at"
+    about: str = ""
+    prefix: str = "row"

@@ -25,6 +25,9 @@ from clearhouse.kernel.ledger.accounts import Account, AddAsset, Asset, ChangeAc
 from clearhouse.kernel.ledger.days import CloseDay, ClosedDay
 from clearhouse.kernel.ledger.opening import Imported, ImportOpening
 from clearhouse.kernel.ledger.transfers import Posted, PostTransaction
+from clearhouse.kernel.pipelines import aside, schedules
+from clearhouse.kernel.pipelines.aside import Retried, Retry
+from clearhouse.kernel.pipelines.schedules import Named, Schedule, SetSchedule
 
 
 class PostedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -128,6 +131,22 @@ def _decided(asked: Asked[Approve] | Asked[Reject] | Asked[Withdraw], answer: Ap
     return Line(event, answer.id, told)
 
 
+def _scheduled(asked: Asked[SetSchedule], _: Schedule) -> Line:
+    return Line("schedules.set", asked.command.name, asked.command)
+
+
+def _rested(_: Asked[Named], answer: Schedule) -> Line:
+    return Line(f"schedules.{answer.state}", answer.name)
+
+
+def _fired(asked: Asked[Named], answer: Schedule) -> Line:
+    return Line("schedules.run", answer.name, {"firing": ids.text(schedules.RUN.prefix, asked.id)})
+
+
+def _retried(_: Asked[Retry], answer: Retried) -> Line:
+    return Line("jobs.retried", answer.job, answer.ids)
+
+
 POST = Kind("ledger.post", "ledger:post", posting.post, Posted, _posted, identify=_chosen)
 OPEN_ACCOUNT = Kind("ledger.open_account", "ledger:accounts", accounts.open_accounts, Account, _opened)
 CHANGE_ACCOUNT = Kind("ledger.change_account", "ledger:accounts", accounts.change_accounts, Account, _changed, natural=False)
@@ -150,8 +169,14 @@ SET_POLICY = Kind("approvals.set_policy", "approvals:policies", policies.set_pol
 APPROVE = Kind("approvals.approve", "approvals:decide", decisions.approve, Approval, _decided, natural=False)
 REJECT = Kind("approvals.reject", "approvals:decide", decisions.reject, Approval, _decided, natural=False)
 WITHDRAW = Kind("approvals.withdraw", "approvals:withdraw", decisions.withdraw, Approval, _decided, natural=False)
+SET_SCHEDULE = Kind("schedules.set", "jobs:write", schedules.set_schedules, Schedule, _scheduled, natural=False)
+PAUSE = Kind("schedules.pause", "jobs:write", schedules.pause_schedules, Schedule, _rested, natural=False)
+RESUME = Kind("schedules.resume", "jobs:write", schedules.resume_schedules, Schedule, _rested, natural=False)
+RUN_SCHEDULE = Kind("schedules.run", "jobs:write", schedules.run_schedules, Schedule, _fired, natural=False)
+RETRY = Kind("jobs.retry", "jobs:write", aside.retry, Retried, _retried, natural=False)
 
 ALL: tuple[Kind[Any, Any], ...] = (
     POST, OPEN_ACCOUNT, CHANGE_ACCOUNT, ADD_ASSET, CLOSE_DAY, IMPORT, OPEN_CALENDAR, CHANGE_CALENDAR, OPEN_BOOK,
     ADD_PRINCIPAL, CHANGE_ROLES, DISABLE, ISSUE_KEY, REVOKE_KEY, SET_POLICY, APPROVE, REJECT, WITHDRAW,
+    SET_SCHEDULE, PAUSE, RESUME, RUN_SCHEDULE, RETRY,
 )  # fmt: skip
