@@ -80,6 +80,7 @@ class Depot:
     tries: int = 3
     chance: Random = field(default_factory=lambda: Random(7))
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    reach: Callable[[str], None] = lambda _: None
 
     @staticmethod
     def build(owner_dsn: str) -> None:
@@ -145,14 +146,20 @@ class Depot:
                     **{"from": "new"})  # fmt: skip
         tx.wake("parcels.send")
         tx.when_over(self.changed.set)
+        await tx.flush()
+        self.reach("before it has moved")
+        tx.when_over(lambda: self.reach("after it has moved"))
         return {each: self.said[each] for each in batch if each in self.said}
 
     async def _say(self, tx: Tx, batch: Sequence[UUID], at: datetime) -> Mapping[UUID, UUID | NotYet]:
         await tx.do(MOVE, book=tx.book, ids=array(batch), at=at, to="sent", **{"from": "weighed"})
+        self.reach("before it is said")
         return {each: each for each in batch}
 
     async def _heard(self, tx: Tx, heard: Sequence[Heard[UUID, str]], _: datetime) -> Mapping[UUID, NotYet]:
+        self.reach("before it is heard")
         tx.when_over(self.changed.set)
+        tx.when_over(lambda: self.reach("after it is heard"))
         await tx.do(MOVE, book=tx.book, ids=array([each.id for each in heard]), at=None, to="taken", **{"from": "sent"})
         return {}
 
@@ -160,6 +167,7 @@ class Depot:
         return {each: each for each in batch}
 
     async def _resolved(self, tx: Tx, heard: Sequence[Heard[UUID, str]], at: datetime) -> Mapping[UUID, NotYet]:
+        tx.when_over(self.changed.set)
         taken = [each.id for each in heard if each.answer == "taken"]
         await tx.do(MOVE, book=tx.book, ids=array(taken), at=None, to="taken", **{"from": "sent"})
         unknown = [each.id for each in heard if each.answer == "unknown"]

@@ -17,6 +17,7 @@ from papers import APPROVALS, POLICIES, WRITE, Write
 LEDGER = "/api/v1/ledger"
 PRINCIPALS = "/api/v1/access/principals"
 CALENDARS = "/api/v1/calendars"
+SCHEDULES = "/api/v1/schedules"
 VERBS = ("get", "post", "put", "patch", "delete")
 ROLES = ("viewer", "operator", "approver", "auditor", "admin")
 DAYS = {"main": "2020-01-01", "second": "2020-01-02"}
@@ -46,7 +47,11 @@ BODIES: Mapping[Route, Any] = {
     ("post", APPROVALS + "/{approval}/approve"): {"level": 1},
     ("post", APPROVALS + "/{approval}/reject"): {"remark": "no"},
     ("post", APPROVALS + "/{approval}/withdraw"): {},
+    ("post", "/api/v1/jobs/{job}/retry"): {},
+    ("post", SCHEDULES): {"name": "another", "cron": "0 3 * * *", "job": "ledger.close_day"},
 }
+# What is everybody's: the stages of the house are no book's.
+SHARED = {"job"}
 # The batches say their bodies in words only.
 SILENT = {("post", f"{LEDGER}/accounts/batch"), ("post", f"{LEDGER}/transactions/batch")}
 # What a cursor names; a number or a day names nothing of anybody's.
@@ -60,6 +65,8 @@ CURSORS: Mapping[Route, str] = {
     ("get", f"{APPROVALS}/inbox"): "approval",
     ("get", f"{LEDGER}/days"): "",
     ("get", CALENDARS): "",
+    ("get", "/api/v1/jobs/{job}/aside"): "",
+    ("get", SCHEDULES): "schedule",
     ("get", "/api/v1/audit/lines"): "",
 }
 WANTED: Mapping[Route, dict[str, str]] = {
@@ -102,6 +109,8 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
     held = await post(tenant, movement("payer", f"only:{book}", "9.00", pending=True))
     ok(await tenant.post(f"{LEDGER}/days", json={"day": DAYS[book]}))
     ok(await tenant.post(CALENDARS, json={"name": f"only-{book}", "title": f"of {book}", "hours": {"closes": "18:00"}}))
+    nightly = {"name": f"only-{book}", "cron": "0 3 * * *", "job": "ledger.close_day"}
+    ok(await tenant.post(SCHEDULES, json=nightly))
     account = ok(await tenant.get(f"{LEDGER}/accounts/payer", params={"asset": "USD"}))["id"]
     line = ok(await tenant.get(f"{LEDGER}/accounts/{account}/statement"))["items"][0]["cursor"]
     approver = {"name": f"who approves of {book}", "roles": ["approver"]}
@@ -114,7 +123,8 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
         "account": account, "transaction": paid["id"], "hold": held["transfers"][0], "day": DAYS[book], "line": line,
         "principal": added["id"], "key_id": issued["id"], "transfer": paid["transfers"][0],
         "calendar": f"only-{book}",
-        "approval": approval, "policy": f"paper.{book}",
+        "approval": approval, "policy": f"paper.{book}", "job": "schedules.run",
+        "schedule": f"only-{book}",
     }  # fmt: skip
     return Tenant(book, tenant, issued["secret"], things)
 
@@ -158,7 +168,7 @@ def requests(found: Mapping[Route, Page], own: Tenant, other: Tenant) -> Iterato
     """Give every request that names something of the other: in its path, as its cursor, or as its book."""
     for (verb, path), operation in found.items():
         wanted = WANTED.get((verb, path), {})
-        if parameters(operation, "path"):
+        if parameters(operation, "path") - SHARED:
             yield (verb, path), address(path, other.things), wanted
         if "cursor" in parameters(operation, "query") and CURSORS[verb, path]:
             yield (verb, path), address(path, own.things), {**wanted, "cursor": other.things[CURSORS[verb, path]]}

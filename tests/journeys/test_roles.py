@@ -69,6 +69,15 @@ WHO: Mapping[Asked, str] = {
     ("post", "/access/principals/{principal}/keys"): "admin",
     ("post", "/access/keys/{key_id}/revoke"): "admin",
     ("get", "/jobs"): "operator auditor",
+    ("get", "/jobs/queues"): "operator auditor",
+    ("get", "/jobs/{job}/aside"): "operator auditor",
+    ("post", "/jobs/{job}/retry"): "operator",
+    ("get", "/schedules"): "operator auditor",
+    ("post", "/schedules"): "operator",
+    ("get", "/schedules/{schedule}"): "operator auditor",
+    ("post", "/schedules/{schedule}/pause"): "operator",
+    ("post", "/schedules/{schedule}/resume"): "operator",
+    ("post", "/schedules/{schedule}/run"): "operator",
     ("get", "/approvals/policies"): "viewer operator approver auditor admin",
     ("get", "/approvals/policies/{policy}"): "viewer operator approver auditor admin",
     ("post", "/approvals/policies"): "admin",
@@ -102,6 +111,8 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/approvals/{approval}/approve"): {"level": 1},
     ("post", "/approvals/{approval}/reject"): {"remark": "too much"},
     ("post", "/approvals/{approval}/withdraw"): {},
+    ("post", "/jobs/{job}/retry"): {},
+    ("post", "/schedules"): {"name": "another", "cron": "0 3 * * *", "job": "ledger.close_day"},
 }
 PARAMETERS: Mapping[Asked, dict[str, str]] = {
     ("get", "/ledger/transactions"): {"reference": "invoice 4711"},
@@ -126,6 +137,8 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
     ok(await operator.post("/api/v1/ledger/days", json={"day": "2020-01-01"}))
     ok(await operator.post("/api/v1/calendars", json={"name": "payouts"}))
     account = ok(await operator.get("/api/v1/ledger/accounts/payer", params={"asset": "USD"}))
+    nightly = {"name": "nightly", "cron": "0 3 * * *", "job": "ledger.close_day"}
+    ok(await operator.post("/api/v1/schedules", json=nightly))
     somebody = await add(house, name="somebody")
     desk = Desk(house)
     for name in ("who sends", "who approves", "who approves too"):
@@ -135,7 +148,8 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
     return {
         "{account}": account["id"], "{transaction}": paid["id"], "{hold}": held["transfers"][0], "{day}": "2020-01-01",
         "{principal}": somebody.id, "{key_id}": somebody.key, "{calendar}": "payouts",
-        "{approval}": asked.id, "{policy}": PAPER,
+        "{approval}": asked.id, "{policy}": PAPER, "{job}": "schedules.run",
+        "{schedule}": "nightly",
     }  # fmt: skip
 
 
