@@ -22,7 +22,7 @@ FILES = sorted(path for path in SOURCES.rglob("*.sql") if "-- name:" in path.rea
 # What readers must not see: the answers that were kept under keys, and what a credential is known by.
 SECRET = {"keys", "credential"}
 VERBS = re.compile(r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH|COPY|CREATE|ALTER|GRANT|SET LOCAL|BEGIN|SAVEPOINT)\s\S")
-CHANGES = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM|post_transfers)\b")
+CHANGES = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM|post_transfers|enter_cuts|move_cuts)\b")
 PLANNED = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
 PARAMETER = re.compile(r"%\((\w+)\)s|%s")
 

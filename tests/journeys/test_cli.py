@@ -254,6 +254,42 @@ def test_a_word_on_an_approval_that_is_not_there_is_refused(clearhouse: Clearhou
         assert (said.status, "approvals:decide" in said.err) == (2, True)
 
 
+def test_two_files_are_reconciled_and_what_is_left_is_somebodys(clearhouse: Clearhouse, tmp_path: Path) -> None:
+    rules, ours, theirs = (tmp_path / name for name in ("rules.json", "ours.csv", "theirs.ndjson"))
+    rules.write_text('{"name": "files", "rules": [{"by": "reference"}, {"by": "amount", "days": 1}]}')
+    ours.write_text("id,amount,currency,date,reference\n1,5.00,EUR,2026-11-20,a\n2,7.00,EUR,2026-11-20,\n")
+    line = {"id": "1", "amount": "5.00", "currency": "EUR", "date": "2026-11-21", "reference": "a"}
+    theirs.write_text(json.dumps(line) + "\n" + json.dumps(line | {"id": "2", "amount": "6.00", "reference": "b"}))
+    here = "reconciliation"
+    assert clearhouse(here, "define", str(rules), "--json").json["version"] == 1
+    run = clearhouse(here, "run", "files", "--ours", str(ours), "--theirs", str(theirs), "--json").json
+    assert (run["matches"], [each["open"] for each in run["sums"]]) == (1, ["7.00", "6.00"])
+    assert clearhouse(here, "deliver", "files", "ours", str(ours), "--json").json["items"] == 2
+    assert clearhouse(here, "verify", run["id"], "--json").json["same"]
+    for words in (("rule-sets",), ("rule-set", "files"), ("runs", "files"), ("show", run["id"]), ("matches", run["id"])):
+        assert clearhouse(here, *words).status == 0
+    broken, other = (each["id"] for each in clearhouse(here, "breaks", "--rule-set", "files", "--json").json)
+    assert broken in clearhouse(here, "breaks", "--state", "open").out
+    told = clearhouse(here, "remark", broken, "their fee", "--reason", "fee", "--json").json
+    assert (told["reason"], clearhouse(here, "assign", broken, "--json").json.get("owner")) == ("fee", None)
+    assert "their fee" in clearhouse(here, "break", broken).out
+    assert "[does_not_add_up]" in clearhouse(here, "match", broken, other).err
+    assert "[nothing_proposed]" in clearhouse(here, "resolve", broken).err
+    assert "[no_policy]" in clearhouse(here, "propose", broken, "accept").err
+    assert "[one_side_only]" in clearhouse(here, "propose", broken, "match", "--with", broken).err
+    match = clearhouse(here, "matches", run["id"], "--json").json[0]["id"]
+    assert "undone_at" in clearhouse(here, "undo", match, "--json").json
+
+
+def test_a_file_that_is_no_list_of_items_is_refused(clearhouse: Clearhouse, tmp_path: Path) -> None:
+    (tmp_path / "items.txt").write_text("1")
+    for name in ("items.txt", "nowhere.csv"):
+        said = clearhouse("reconciliation", "deliver", "files", "ours", str(tmp_path / name))
+        assert (said.status, "[malformed]" in said.err, name in said.err) == (2, True, True)
+    assert clearhouse("reconciliation", "define", str(tmp_path / "items.txt")).status == 2
+    assert clearhouse("reconciliation", "define", str(tmp_path / "nowhere")).status == 2
+
+
 def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("CLEARHOUSE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("CLEARHOUSE_KEY", "any")

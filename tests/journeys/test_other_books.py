@@ -18,6 +18,7 @@ LEDGER = "/api/v1/ledger"
 PRINCIPALS = "/api/v1/access/principals"
 CALENDARS = "/api/v1/calendars"
 SCHEDULES = "/api/v1/schedules"
+RECONCILIATION = "/api/v1/reconciliation"
 VERBS = ("get", "post", "put", "patch", "delete")
 ROLES = ("viewer", "operator", "approver", "auditor", "admin")
 DAYS = {"main": "2020-01-01", "second": "2020-01-02"}
@@ -49,6 +50,13 @@ BODIES: Mapping[Route, Any] = {
     ("post", APPROVALS + "/{approval}/withdraw"): {},
     ("post", "/api/v1/jobs/{job}/retry"): {},
     ("post", SCHEDULES): {"name": "another", "cron": "0 3 * * *", "job": "ledger.close_day"},
+    ("post", f"{RECONCILIATION}/rule-sets"): {"name": "more", "rules": [{"by": "reference"}]},
+    ("post", RECONCILIATION + "/rule-sets/{rule_set}/items"): [],
+    ("post", f"{RECONCILIATION}/matches"): {"breaks": ["brk_00000000000000000000000001", "brk_00000000000000000000000002"]},
+    ("post", RECONCILIATION + "/breaks/{broken}/assign"): {},
+    ("post", RECONCILIATION + "/breaks/{broken}/remark"): {"remark": "who knows"},
+    ("post", RECONCILIATION + "/breaks/{broken}/propose"): {"action": "accept"},
+    ("post", f"{RECONCILIATION}/resolutions"): {"broken": "brk_00000000000000000000000001"},
 }
 # What is everybody's: the stages of the house are no book's.
 SHARED = {"job"}
@@ -63,6 +71,11 @@ CURSORS: Mapping[Route, str] = {
     ("get", PRINCIPALS): "principal",
     ("get", POLICIES): "policy",
     ("get", f"{APPROVALS}/inbox"): "approval",
+    ("get", f"{RECONCILIATION}/rule-sets"): "rule_set",
+    ("get", RECONCILIATION + "/rule-sets/{rule_set}/runs"): "run",
+    ("get", RECONCILIATION + "/runs/{run}/matches"): "match",
+    ("get", f"{RECONCILIATION}/breaks"): "broken",
+    ("get", APPROVALS): "approval",
     ("get", f"{LEDGER}/days"): "",
     ("get", CALENDARS): "",
     ("get", "/api/v1/jobs/{job}/aside"): "",
@@ -123,10 +136,23 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
         "account": account, "transaction": paid["id"], "hold": held["transfers"][0], "day": DAYS[book], "line": line,
         "principal": added["id"], "key_id": issued["id"], "transfer": paid["transfers"][0],
         "calendar": f"only-{book}",
-        "approval": approval, "policy": f"paper.{book}", "job": "schedules.run",
-        "schedule": f"only-{book}",
+        "approval": approval, "policy": f"paper.{book}", "job": "schedules.run", "schedule": f"only-{book}",
+        **await reconcile(tenant, book),
     }  # fmt: skip
     return Tenant(book, tenant, issued["secret"], things)
+
+
+async def reconcile(tenant: httpx.AsyncClient, book: str) -> dict[str, str]:
+    """Reconcile two files with one item in common."""
+    ok(await tenant.post(f"{RECONCILIATION}/rule-sets", json={"name": f"files-{book}", "rules": [{"by": "reference"}]}))
+    path = f"{RECONCILIATION}/rule-sets/files-{book}"
+    for side in ("ours", "theirs"):
+        item = {"amount": "1.00", "currency": "EUR", "date": "2026-11-20", "text": f"of {book}"}
+        items = [item | {"id": "1", "reference": "one"}, item | {"id": "2"}]
+        ok(await tenant.post(f"{path}/items", params={"side": side}, json=items))
+    run = ok(await tenant.post(f"{path}/runs"))["id"]
+    broken = ok(await tenant.get(f"{RECONCILIATION}/breaks"))["items"][0]["id"]
+    return {"rule_set": f"files-{book}", "run": run, "match": run.replace("run", "mat") + "-1", "broken": broken}
 
 
 async def ask(house: House, asker: str, book: str) -> str:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from clearhouse import ids
+from clearhouse.kernel.reconciliation.breaks import break_ref
 from house import House, client, movement, ok, refused, transaction
 from papers import PAPER, Desk
 from people import add
@@ -82,10 +83,29 @@ WHO: Mapping[Asked, str] = {
     ("get", "/approvals/policies/{policy}"): "viewer operator approver auditor admin",
     ("post", "/approvals/policies"): "admin",
     ("get", "/approvals/inbox"): "viewer operator approver auditor admin",
+    ("get", "/approvals"): "viewer operator approver auditor admin",
     ("get", "/approvals/{approval}"): "viewer operator approver auditor admin",
     ("post", "/approvals/{approval}/approve"): "approver",
     ("post", "/approvals/{approval}/reject"): "approver",
     ("post", "/approvals/{approval}/withdraw"): "operator",
+    ("get", "/reconciliation/rule-sets"): "viewer operator approver auditor",
+    ("post", "/reconciliation/rule-sets"): "operator",
+    ("get", "/reconciliation/rule-sets/{rule_set}"): "viewer operator approver auditor",
+    ("post", "/reconciliation/rule-sets/{rule_set}/items"): "operator",
+    ("post", "/reconciliation/rule-sets/{rule_set}/runs"): "operator",
+    ("get", "/reconciliation/rule-sets/{rule_set}/runs"): "viewer operator approver auditor",
+    ("get", "/reconciliation/runs/{run}"): "viewer operator approver auditor",
+    ("get", "/reconciliation/runs/{run}/matches"): "viewer operator approver auditor",
+    ("post", "/reconciliation/runs/{run}/verify"): "operator",
+    ("post", "/reconciliation/matches"): "operator",
+    ("get", "/reconciliation/matches/{match}"): "viewer operator approver auditor",
+    ("post", "/reconciliation/matches/{match}/undo"): "operator",
+    ("get", "/reconciliation/breaks"): "viewer operator approver auditor",
+    ("get", "/reconciliation/breaks/{broken}"): "viewer operator approver auditor",
+    ("post", "/reconciliation/breaks/{broken}/assign"): "operator",
+    ("post", "/reconciliation/breaks/{broken}/remark"): "operator",
+    ("post", "/reconciliation/breaks/{broken}/propose"): "operator",
+    ("post", "/reconciliation/resolutions"): "operator",
     ("get", "/health"): "viewer operator approver auditor admin",
     ("get", "/metrics"): "auditor admin",
 }
@@ -113,6 +133,13 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/approvals/{approval}/withdraw"): {},
     ("post", "/jobs/{job}/retry"): {},
     ("post", "/schedules"): {"name": "another", "cron": "0 3 * * *", "job": "ledger.close_day"},
+    ("post", "/reconciliation/rule-sets"): {"name": "more", "rules": [{"by": "reference"}]},
+    ("post", "/reconciliation/rule-sets/{rule_set}/items"): [],
+    ("post", "/reconciliation/matches"): {"breaks": [break_ref(2), break_ref(6)]},
+    ("post", "/reconciliation/breaks/{broken}/assign"): {},
+    ("post", "/reconciliation/breaks/{broken}/remark"): {"remark": "who knows"},
+    ("post", "/reconciliation/breaks/{broken}/propose"): {"action": "accept"},
+    ("post", "/reconciliation/resolutions"): {"broken": break_ref(4)},
 }
 PARAMETERS: Mapping[Asked, dict[str, str]] = {
     ("get", "/ledger/transactions"): {"reference": "invoice 4711"},
@@ -144,13 +171,30 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
     for name in ("who sends", "who approves", "who approves too"):
         await desk.hire(name, "operator" if name == "who sends" else "approver")
     await desk.rule({"role": "approver"}, {"role": "approver"})
+    run = await reconcile(desk, operator)
     asked = await desk.write("who sends", "1", creator=None if creator is None else ids.parse("prn", creator))
     return {
         "{account}": account["id"], "{transaction}": paid["id"], "{hold}": held["transfers"][0], "{day}": "2020-01-01",
         "{principal}": somebody.id, "{key_id}": somebody.key, "{calendar}": "payouts",
-        "{approval}": asked.id, "{policy}": PAPER, "{job}": "schedules.run",
-        "{schedule}": "nightly",
+        "{job}": "schedules.run", "{schedule}": "nightly",
+        "{approval}": asked.id, "{policy}": PAPER, "{rule_set}": "files", "{run}": run,
+        "{match}": run.replace("run", "mat") + "-1", "{broken}": break_ref(3),
     }  # fmt: skip
+
+
+async def reconcile(desk: Desk, operator: httpx.AsyncClient) -> str:
+    """Reconcile two files: the first items of both match, the fourth of ours is approved to be accepted."""
+    await desk.rule({"role": "approver"}, kind="reconciliation.break")
+    ok(await operator.post("/api/v1/reconciliation/rule-sets", json={"name": "files", "rules": [{"by": "reference"}]}))
+    for side, count in (("ours", 4), ("theirs", 2)):
+        item = {"amount": "1.00", "currency": "EUR", "date": "2026-11-20"}
+        items = [item | {"id": str(n), "reference": "one" if n == 0 else f"{side} {n}"} for n in range(count)]
+        ok(await operator.post("/api/v1/reconciliation/rule-sets/files/items", params={"side": side}, json=items))
+    run = ok(await operator.post("/api/v1/reconciliation/rule-sets/files/runs"))
+    path = f"/api/v1/reconciliation/breaks/{break_ref(4)}/propose"
+    approval = ok(await operator.post(path, json={"action": "accept"}))["approval"]
+    assert await desk.approve("who approves", approval) == "approved"
+    return str(run["id"])
 
 
 async def tried(asking: httpx.AsyncClient, route: Asked, things: Mapping[str, str]) -> httpx.Response:

@@ -27,6 +27,7 @@ VERBS = (
     (f"{THERE}.audit_cli:app", "audit", ASK, "Read, export and verify the audit trail."),
     (f"{HERE}.access:app", "access", ASK, "Who may do what, and keys."),
     (f"{THERE}.approvals_cli:app", "approvals", ASK, "What waits for you, and who releases what."),
+    (f"{THERE}.reconciliation_cli:app", "reconciliation", ASK, "Two sides reconciled, and what is left over."),
     (f"{THERE}.calendars_cli:app", "calendars", ASK, "Business days, hours and cut-offs."),
     (f"{THERE}.jobs_cli:app", "jobs", ASK, "What happens by itself, and what of it waits."),
     (f"{THERE}.schedules_cli:app", "schedules", ASK, "What happens by the clock."),

@@ -19,6 +19,7 @@ from clearhouse.slices.operations import (
     closing,
     jobs_http,
     ledger_http,
+    reconciliation_http,
     schedules_http,
 )
 
@@ -43,6 +44,7 @@ OPERATIONS = Product(
         jobs_http.router,
         schedules_http.router,
         approvals_http.router,
+        reconciliation_http.router,
     ),
     stages=schedules.STAGES,
     jobs=(closing.CLOSE_DAY,),

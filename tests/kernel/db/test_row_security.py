@@ -5,11 +5,13 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
 from clearhouse import clock
 from clearhouse.app.worker import total_days
+from clearhouse.kernel.cuts import cuts
 from clearhouse.kernel.db.database import READER, WRITER, Database
 from clearhouse.kernel.db.faults import Poison
 from house import House, movement, ok, post
@@ -67,6 +69,9 @@ async def fill(house: House, book: str) -> None:
     ok(await operator.post("/api/v1/schedules", json=nightly))
     ok(await operator.post("/api/v1/schedules/nightly/run"))
     await approve(Desk(house), book)
+    await reconcile(operator)
+    async with house.database.writing(book={"main": 1, "other": 2}[book]) as tx:
+        cuts.open_cuts(tx, ["month"], clock.now())
 
 
 async def approve(desk: Desk, book: str) -> None:
@@ -77,6 +82,19 @@ async def approve(desk: Desk, book: str) -> None:
     number = {"main": 1, "other": 2}[book]
     asked = (await desk.submit(sender.name, WRITE, Write("1", "text"), book=number))[0]
     assert await desk.approve(anna.name, asked.id) == "pending"
+
+
+async def reconcile(operator: httpx.AsyncClient) -> None:
+    """Leave a match, and a break that somebody spoke of."""
+    here = "/api/v1/reconciliation"
+    ok(await operator.post(f"{here}/rule-sets", json={"name": "files", "rules": [{"by": "reference"}]}))
+    for side in ("ours", "theirs"):
+        item = {"amount": "1.00", "currency": "EUR", "date": "2026-11-20"}
+        items = [item | {"id": "1", "reference": "one"}, item | {"id": "2"}]
+        ok(await operator.post(f"{here}/rule-sets/files/items", params={"side": side}, json=items))
+    ok(await operator.post(f"{here}/rule-sets/files/runs"))
+    broken = ok(await operator.get(f"{here}/breaks"))["items"][0]["id"]
+    ok(await operator.post(f"{here}/breaks/{broken}/remark", json={"remark": "who knows"}))
 
 
 # What the catalog says -----------------------------------------------------------------------------------------------
@@ -250,6 +268,18 @@ CRIMES = [
     "DELETE FROM clearhouse_jobs.step",
     "DROP TABLE clearhouse_jobs.procrastinate_jobs",
     "CREATE TABLE clearhouse_jobs.mine ()",
+    "UPDATE reconciliation_item SET amount = amount + 1",
+    "DELETE FROM reconciliation_item",
+    "UPDATE reconciliation_match SET difference = 0",
+    "DELETE FROM reconciliation_match",
+    "DELETE FROM reconciliation_break",
+    "UPDATE reconciliation_break SET opened_at = now()",
+    "UPDATE reconciliation_run SET digest = sha256('another')",
+    "DELETE FROM reconciliation_run",
+    "UPDATE reconciliation_sum SET open = 0",
+    "UPDATE reconciliation_rules SET rules = '{}'",
+    "UPDATE reconciliation_remark SET text = 'another'",
+    "DELETE FROM reconciliation_remark",
 ]
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from clearhouse import ids
 from clearhouse.asking import Asked
+from clearhouse.kernel.cuts import cuts
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.kernel.ledger.recent import recent
@@ -83,7 +84,7 @@ async def _close(tx: Tx, asked: Asked[CloseDay], at: datetime) -> ClosedDay | Re
     day = asked.command.day
     if day > at.date():
         return DayNotOver(day=str(day), today=str(at.date()))
-    await tx.tuples(_sql["cut"], {"book": tx.book})
+    await cuts.hold(tx, cuts.LEDGER_DAY)
     row = await tx.row(_sql["close_day"], _Before, book=tx.book, day=day)
     if row is None:
         found = await tx.row(_sql["open_day"], _columns, book=tx.book)

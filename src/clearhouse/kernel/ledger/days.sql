@@ -1,7 +1,3 @@
--- name: cut
--- Waits until nobody is posting into the book's current day, and keeps it so until we commit.
-SELECT pg_advisory_xact_lock(1, %(book)s)
-
 -- name: close_day
 -- Closes every open day up to a given one; nothing happens if that one is closed already.
 UPDATE ledger_day SET sealed_to = %(day)s

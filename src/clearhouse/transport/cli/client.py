@@ -73,8 +73,12 @@ class Client:
 
     def lines(self, path: str, content: bytes, *, key: str, **query: object) -> list[dict[str, Any]]:
         """Post items as NDJSON and return their results in order."""
-        headers = {"Idempotency-Key": key, "Content-Type": "application/x-ndjson"}
-        return self._asked("POST", path, query=query, headers=headers, content=content)["results"]
+        return self.content(path, content, media="application/x-ndjson", key=key, **query)["results"]
+
+    def content(self, path: str, content: bytes, *, media: str, key: str, **query: object) -> Any:
+        """Post the bytes of a file as what they are."""
+        headers = {"Idempotency-Key": key, "Content-Type": media}
+        return self._asked("POST", path, query=query, headers=headers, content=content)
 
     def items(self, path: str, *, most: int, **query: object) -> list[dict[str, Any]]:
         """Return a list from its pages, up to so many items."""

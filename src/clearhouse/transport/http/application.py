@@ -34,10 +34,10 @@ READ = frozenset({"application/json", NDJSON})
 PUBLIC = ("/", "/health", "/openapi.json", "/docs")
 
 
-def _readable(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Refuse a body that calls itself something that nobody here reads."""
+def _readable(connection: ASGIConnection[Any, Any, Any, Any], route: BaseRouteHandler) -> None:
+    """Refuse a body that calls itself something that nobody here reads; `reads` of a route names what only that one does."""
     given = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given and given not in READ and connection.headers.get("content-length") != "0":
+    if given and given not in READ | set(route.opt.get("reads", ())) and connection.headers.get("content-length") != "0":
         raise HTTPException(status_code=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
