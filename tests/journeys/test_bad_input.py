@@ -325,29 +325,7 @@ ACCESS = "/api/v1/access"
 NEW = {"code": "new", "asset": "USD"}
 LINE = {"code": "brought", "asset": "USD", "balance": "1.00"}
 # Bodies of other routes: what is sent where, and how it is refused.
-NIGHTLY = {"name": "nightly", "cron": "0 3 * * *", "job": "ledger.close_day"}
 BODIES: Mapping[tuple[str, str], list[Case]] = {
-    ("post", "/api/v1/schedules"): [
-        (NIGHTLY | {"cron": "0 0 31 2 *"}, 422, "cron_never_fires"),
-        (NIGHTLY | {"cron": "0 3 * *"}, 422, "cron_malformed"),
-        (NIGHTLY | {"cron": "0 3 * * *\0"}, 422, "cron_malformed"),
-        (NIGHTLY | {"cron": "\N{ARABIC-INDIC DIGIT THREE} * * * *"}, 422, "cron_malformed"),
-        (NIGHTLY | {"zone": "Mars/Olympus"}, 422, "zone_unknown"),
-        (NIGHTLY | {"zone": "../etc/passwd"}, 422, "zone_unknown"),
-        (NIGHTLY | {"job": "nobody.knows"}, 422, "job_unknown"),
-        (NIGHTLY | {"arguments": {"day": "2026-01-01"}}, 400, "malformed"),
-        (NIGHTLY | {"arguments": []}, 400, "malformed"),
-        (NIGHTLY | {"name": "a b"}, 400, "malformed"),
-        (NIGHTLY | {"name": "a\n"}, 400, "malformed"),
-    ],
-    ("post", "/api/v1/schedules/%00/run"): [({}, 404, "schedule_not_found")],
-    ("post", "/api/v1/schedules/nowhere/pause"): [({}, 404, "schedule_not_found")],
-    ("post", "/api/v1/jobs/nobody.knows/retry"): [({}, 404, "stage_unknown")],
-    ("post", "/api/v1/jobs/schedules.run/retry"): [
-        ({"ids": ["x"]}, 400, "malformed"),
-        ({"ids": ["fir_\0"]}, 400, "malformed"),
-        ({"ids": "all"}, 400, "malformed"),
-    ],
     ("post", f"{LEDGER}/accounts"): [
         (NEW | {"code": "a b"}, 422, "malformed_code"),
         (NEW | {"code": "a\0"}, 422, "malformed_code"),
@@ -478,10 +456,6 @@ ADDRESSES: Mapping[str, tuple[int, str]] = {
     f"{LEDGER}/days/0000-01-01": (404, "not_found"),
     f"{LEDGER}/days/9999-12-31": (404, "day_not_found"),
     f"{LEDGER}/days?cursor=yesterday": (400, "malformed"),
-    "/api/v1/schedules/%00": (404, "schedule_not_found"),
-    "/api/v1/schedules?cursor=%00": (404, "schedule_not_found"),
-    "/api/v1/jobs/%00/aside": (404, "stage_unknown"),
-    "/api/v1/jobs/schedules.run/aside?cursor=%00": (404, "malformed_id"),
     "/api/v1/audit/lines?cursor=-1": (400, "malformed"),
     f"/api/v1/audit/lines?cursor={2**63}": (400, "malformed"),
     f"{ACCESS}/principals/%00": (404, "principal_not_found"),

@@ -75,7 +75,7 @@ async def _retry(tx: Tx, command: Retry, at: datetime) -> Retried | Refusal:
     except StageUnknown as refusal:
         return refusal
     except Refusal as refusal:
-        raise Malformed(field="ids", problem=str(refusal)) from refusal
+        return Malformed(field="ids", problem=str(refusal))
     if not command.ids:
         wanted = [each.id for each in await rows.aside(tx, stage, after=FIRST, most=IDS_MAX)]
     found = await rows.retry(tx, stage, sorted(wanted), at)

@@ -163,7 +163,7 @@ async def resume_schedules(tx: Tx, asked: Sequence[Asked[Named]], at: datetime) 
 
 
 async def _changed(tx: Tx, name: str, change: str, **values: object) -> Schedule | Refusal:
-    await tx.do(sql[change], book=tx.book, name=name[:63], **values)
+    await tx.do(sql[change], book=tx.book, name=_name(name), **values)
     try:
         return await find(tx, name)
     except ScheduleNotFound as refusal:
@@ -174,7 +174,7 @@ async def run_schedules(tx: Tx, asked: Sequence[Asked[Named]], at: datetime) -> 
     """Let schedules fire now, once, beside their ticks, even those that rest."""
     answers: list[Schedule | Refusal] = []
     for each in asked:
-        fired = await tx.do(sql["fire_by_hand"], book=tx.book, name=each.command.name[:63], id=each.id, at=at)
+        fired = await tx.do(sql["fire_by_hand"], book=tx.book, name=_name(each.command.name), firing=each.id, at=at)
         if not fired:
             answers.append(ScheduleNotFound(schedule=each.command.name[:63]))
             continue
@@ -188,10 +188,15 @@ async def run_schedules(tx: Tx, asked: Sequence[Asked[Named]], at: datetime) -> 
 
 async def find(tx: Tx, name: str) -> Schedule:
     """Return one schedule."""
-    found = await tx.row(sql["schedule"], _shown, book=tx.book, name=name[:63].replace("\0", ""))
+    found = await tx.row(sql["schedule"], _shown, book=tx.book, name=_name(name))
     if found is None:
         raise ScheduleNotFound(schedule=name[:63])
     return found
+
+
+def _name(given: str) -> str:
+    """Return a name that the database can be asked for, whatever was given."""
+    return given[:63].replace("\0", "")
 
 
 async def schedules(tx: Tx, *, after: str = "", most: int = 100) -> list[Schedule]:

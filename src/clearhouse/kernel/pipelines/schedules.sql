@@ -18,8 +18,9 @@ WHERE book = %(book)s AND name = %(name)s AND state = 'paused'
 -- name: fire_by_hand
 -- Lets a schedule fire now.
 INSERT INTO firing (book, id, schedule, job, arguments, due_at, fired_at, by_hand, state, next_at)
-SELECT book, %(id)s, id, job, arguments, %(at)s, %(at)s, true, 'waiting', %(at)s
-FROM schedule WHERE book = %(book)s AND name = %(name)s
+SELECT s.book, %(firing)s AS id, s.id AS schedule, s.job, s.arguments, %(at)s AS due_at, %(at)s AS fired_at, true AS by_hand,
+    'waiting' AS state, %(at)s AS next_at
+FROM schedule AS s WHERE s.book = %(book)s AND s.name = %(name)s
 ON CONFLICT (book, id) DO NOTHING
 
 -- name: schedule
@@ -55,7 +56,8 @@ JOIN schedule AS s ON s.book = %(book)s AND s.id = n.id
 -- name: fire
 -- Leaves a firing for each of these schedules; for a tick that has one already, none.
 INSERT INTO firing (book, id, schedule, job, arguments, due_at, fired_at, by_hand, state, next_at)
-SELECT s.book, n.id, s.id, s.job, s.arguments, s.next_at, %(at)s, false, 'waiting', %(at)s
+SELECT s.book, n.id, s.id AS schedule, s.job, s.arguments, s.next_at AS due_at, %(at)s AS fired_at, false AS by_hand,
+    'waiting' AS state, %(at)s AS next_at
 FROM unnest(%(ids)s::uuid[], %(schedules)s::uuid[]) AS n (id, schedule)
 JOIN schedule AS s ON s.book = %(book)s AND s.id = n.schedule
 ON CONFLICT DO NOTHING
