@@ -199,7 +199,30 @@ def test_jobs_say_what_waits(clearhouse: Clearhouse) -> None:
         "expire approvals",
         "send webhooks",
         "total",
+        "schedules.tick",
+        "schedules.run",
     }
+    assert [each["name"] for each in clearhouse("jobs", "queues", "--json").json] == ["schedules"]
+    assert clearhouse("jobs", "aside", "schedules.run", "--json").json == []
+    assert clearhouse("jobs", "retry", "schedules.run", "--json").json["ids"] == []
+    assert "later" in clearhouse("jobs", "queues").out
+
+
+def test_an_operator_lets_a_job_happen_by_the_clock(clearhouse: Clearhouse, tmp_path: Path) -> None:
+    (tmp_path / "arguments").write_text("{}")
+    words = ("schedules", "set", "nightly", "30 0 * * *", "ledger.close_day", "--zone", "Europe/Berlin", "--json")
+    assert clearhouse(*words, "--arguments", str(tmp_path / "arguments")).json["state"] == "active"
+    assert clearhouse("schedules", "pause", "nightly", "--json").json["state"] == "paused"
+    assert clearhouse("schedules", "resume", "nightly", "--json").json["next_at"] is not None
+    assert clearhouse("schedules", "run", "nightly", "--json").json["last_fired_at"] is not None
+    assert clearhouse("schedules", "show", "nightly", "--json").json["cron"] == "30 0 * * *"
+    assert "nightly" in clearhouse("schedules", "list").out
+    said = clearhouse("schedules", "set", "never", "0 0 31 2 *", "ledger.close_day")
+    assert (said.status, "there is no such day" in said.err) == (2, True)
+    for file, problem in ((tmp_path / "nowhere", "No such file"), (tmp_path / "broken", "malformed")):
+        (tmp_path / "broken").write_text("{")
+        said = clearhouse("schedules", "set", "nightly", "* * * * *", "ledger.close_day", "--arguments", str(file))
+        assert (said.status, problem in said.err) == (2, True)
 
 
 def test_an_administrator_adds_a_webhook_and_an_operator_sees_what_became_of_it(clearhouse: Clearhouse) -> None:

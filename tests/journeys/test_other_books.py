@@ -20,6 +20,7 @@ PRINCIPALS = "/api/v1/access/principals"
 INBOX = "/api/v1/inbox"
 CALENDARS = "/api/v1/calendars"
 WEBHOOKS = "/api/v1/webhooks"
+SCHEDULES = "/api/v1/schedules"
 RECONCILIATION = "/api/v1/reconciliation"
 VERBS = ("get", "post", "put", "patch", "delete")
 ROLES = ("viewer", "operator", "approver", "auditor", "admin")
@@ -56,6 +57,8 @@ BODIES: Mapping[Route, Any] = {
     ("post", WEBHOOKS + "/{webhook}/replay"): {"dead": True},
     ("post", INBOX + "/dead/{letter}/replay"): {},
     ("post", INBOX + "/dead/{letter}/dismiss"): {},
+    ("post", "/api/v1/jobs/{job}/retry"): {},
+    ("post", SCHEDULES): {"name": "another", "cron": "0 3 * * *", "job": "ledger.close_day"},
     ("post", f"{RECONCILIATION}/rule-sets"): {"name": "more", "rules": [{"by": "reference"}]},
     ("post", RECONCILIATION + "/rule-sets/{rule_set}/items"): [],
     ("post", f"{RECONCILIATION}/matches"): {"breaks": ["brk_00000000000000000000000001", "brk_00000000000000000000000002"]},
@@ -64,6 +67,8 @@ BODIES: Mapping[Route, Any] = {
     ("post", RECONCILIATION + "/breaks/{broken}/propose"): {"action": "accept"},
     ("post", f"{RECONCILIATION}/resolutions"): {"broken": "brk_00000000000000000000000001"},
 }
+# What is everybody's: the stages of the house are no book's.
+SHARED = {"job"}
 # The batches say their bodies in words only.
 SILENT = {("post", f"{LEDGER}/accounts/batch"), ("post", f"{LEDGER}/transactions/batch")}
 # What a cursor names; a number or a day names nothing of anybody's.
@@ -86,6 +91,8 @@ CURSORS: Mapping[Route, str] = {
     ("get", "/api/v1/events/readers"): "",
     ("get", f"{LEDGER}/days"): "",
     ("get", CALENDARS): "",
+    ("get", "/api/v1/jobs/{job}/aside"): "",
+    ("get", SCHEDULES): "schedule",
     ("get", "/api/v1/audit/lines"): "",
     ("get", f"{INBOX}/dead"): "letter",
 }
@@ -129,6 +136,8 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
     held = await post(tenant, movement("payer", f"only:{book}", "9.00", pending=True))
     ok(await tenant.post(f"{LEDGER}/days", json={"day": DAYS[book]}))
     ok(await tenant.post(CALENDARS, json={"name": f"only-{book}", "title": f"of {book}", "hours": {"closes": "18:00"}}))
+    nightly = {"name": f"only-{book}", "cron": "0 3 * * *", "job": "ledger.close_day"}
+    ok(await tenant.post(SCHEDULES, json=nightly))
     account = ok(await tenant.get(f"{LEDGER}/accounts/payer", params={"asset": "USD"}))["id"]
     line = ok(await tenant.get(f"{LEDGER}/accounts/{account}/statement"))["items"][0]["cursor"]
     approver = {"name": f"who approves of {book}", "roles": ["approver"]}
@@ -147,6 +156,7 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
         "calendar": f"only-{book}",
         "approval": approval, "policy": f"paper.{book}", "letter": letter,
         "webhook": hook["id"], "event": f"{NUMBERS[book]}-1-0",
+        "job": "schedules.run", "schedule": f"only-{book}",
         **await reconcile(tenant, book),
     }  # fmt: skip
     return Tenant(book, tenant, issued["secret"], things)
@@ -208,7 +218,7 @@ def requests(found: Mapping[Route, Page], own: Tenant, other: Tenant) -> Iterato
     """Give every request that names something of the other: in its path, as its cursor, or as its book."""
     for (verb, path), operation in found.items():
         wanted = WANTED.get((verb, path), {})
-        if parameters(operation, "path"):
+        if parameters(operation, "path") - SHARED:
             yield (verb, path), address(path, other.things), wanted
         if "cursor" in parameters(operation, "query") and CURSORS[verb, path]:
             yield (verb, path), address(path, own.things), {**wanted, "cursor": other.things[CURSORS[verb, path]]}

@@ -76,6 +76,15 @@ WHO: Mapping[Asked, str] = {
     ("get", "/inbox/dead/{letter}"): "operator auditor",
     ("post", "/inbox/dead/{letter}/dismiss"): "operator",
     ("post", "/inbox/dead/{letter}/replay"): "operator",
+    ("get", "/jobs/queues"): "operator auditor",
+    ("get", "/jobs/{job}/aside"): "operator auditor",
+    ("post", "/jobs/{job}/retry"): "operator",
+    ("get", "/schedules"): "operator auditor",
+    ("post", "/schedules"): "operator",
+    ("get", "/schedules/{schedule}"): "operator auditor",
+    ("post", "/schedules/{schedule}/pause"): "operator",
+    ("post", "/schedules/{schedule}/resume"): "operator",
+    ("post", "/schedules/{schedule}/run"): "operator",
     ("get", "/approvals/policies"): "viewer operator approver auditor admin",
     ("get", "/approvals/policies/{policy}"): "viewer operator approver auditor admin",
     ("post", "/approvals/policies"): "admin",
@@ -144,6 +153,8 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/webhooks/{webhook}/replay"): {"dead": True},
     ("post", "/inbox/dead/{letter}/dismiss"): {"remark": "a test of theirs"},
     ("post", "/inbox/dead/{letter}/replay"): {},
+    ("post", "/jobs/{job}/retry"): {},
+    ("post", "/schedules"): {"name": "another", "cron": "0 3 * * *", "job": "ledger.close_day"},
     ("post", "/reconciliation/rule-sets"): {"name": "more", "rules": [{"by": "reference"}]},
     ("post", "/reconciliation/rule-sets/{rule_set}/items"): [],
     ("post", "/reconciliation/matches"): {"breaks": [break_ref(2), break_ref(6)]},
@@ -175,6 +186,8 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
     ok(await operator.post("/api/v1/ledger/days", json={"day": "2020-01-01"}))
     ok(await operator.post("/api/v1/calendars", json={"name": "payouts"}))
     account = ok(await operator.get("/api/v1/ledger/accounts/payer", params={"asset": "USD"}))
+    nightly = {"name": "nightly", "cron": "0 3 * * *", "job": "ledger.close_day"}
+    ok(await operator.post("/api/v1/schedules", json=nightly))
     somebody = await add(house, name="somebody")
     desk = Desk(house)
     for name in ("who sends", "who approves", "who approves too"):
@@ -188,6 +201,7 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
         "{principal}": somebody.id, "{key_id}": somebody.key, "{calendar}": "payouts",
         "{approval}": asked.id, "{policy}": PAPER, "{webhook}": hook["id"], "{letter}": await left(house.database),
         "{rule_set}": "files", "{run}": run,
+        "{job}": "schedules.run", "{schedule}": "nightly",
         "{match}": run.replace("run", "mat") + "-1", "{broken}": break_ref(3),
     }  # fmt: skip
 

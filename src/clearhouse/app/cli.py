@@ -33,6 +33,7 @@ VERBS = (
     (f"{THERE}.webhooks_cli:app", "webhooks", ASK, "Where events go, and what became of each."),
     (f"{THERE}.inbox_cli:app", "inbox", ASK, "Messages from outside that had no effect."),
     (f"{THERE}.jobs_cli:app", "jobs", ASK, "What happens by itself, and what of it waits."),
+    (f"{THERE}.schedules_cli:app", "schedules", ASK, "What happens by the clock."),
     (f"{HERE}.bench.verbs:app", "bench", MEASURE, "Measure, as ratios to references in the same run."),
 )
 app = App(name="clearhouse", help="Clearhouse: a settlement platform that you run yourself.")

@@ -11,11 +11,15 @@ from clearhouse.kernel.access.roles import Role, Scope
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.inbox.messages import Subscription
+from clearhouse.kernel.pipelines import declared, schedules
+from clearhouse.kernel.pipelines.declared import Job
+from clearhouse.kernel.pipelines.stages import Stage
 from clearhouse.slices.operations import (
     access_http,
     approvals_http,
     audit_http,
     calendars_http,
+    closing,
     commands,
     events_http,
     feed_http,
@@ -24,6 +28,8 @@ from clearhouse.slices.operations import (
     ledger_http,
     reconciliation_commands,
     reconciliation_http,
+    schedule_commands,
+    schedules_http,
     webhook_commands,
     webhooks_http,
 )
@@ -39,6 +45,8 @@ class Product:
 
     routers: tuple[Router, ...]
     works: tuple[Callable[[Database], Awaitable[None]], ...] = ()
+    stages: tuple[Stage, ...] = ()
+    jobs: tuple[Job, ...] = ()
     scopes: Mapping[Role, Iterable[Scope]] = field(default_factory=dict[Role, Iterable[Scope]])
     kinds: tuple[Kind[Any, Any], ...] = ()
     events: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -52,6 +60,7 @@ OPERATIONS = Product(
         access_http.router,
         calendars_http.router,
         jobs_http.router,
+        schedules_http.router,
         approvals_http.router,
         webhooks_http.router,
         feed_http.router,
@@ -61,8 +70,10 @@ OPERATIONS = Product(
     ),
     works=(deliver,),
     scopes=webhook_commands.SCOPES,
-    kinds=(*commands.ALL, *webhook_commands.ALL, *reconciliation_commands.ALL),
+    kinds=(*commands.ALL, *webhook_commands.ALL, *reconciliation_commands.ALL, *schedule_commands.ALL),
     events=commands.EVENTS,
+    stages=schedules.STAGES,
+    jobs=(closing.CLOSE_DAY,),
 )
 PRODUCTS = (OPERATIONS,)
 EVENTS = {
@@ -76,3 +87,5 @@ SUBSCRIPTIONS = tuple(each for product in PRODUCTS for each in product.subscript
 WORKS = tuple(work for product in PRODUCTS for work in product.works)
 for product in PRODUCTS:
     roles.extend(product.scopes)
+    declared.declare(product.stages, product.jobs)
+STAGES = tuple(declared.STAGES.values())

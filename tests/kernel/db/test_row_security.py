@@ -72,6 +72,9 @@ async def fill(house: House, book: str) -> None:
     ok(await operator.post(path, json={}, headers={"Idempotency-Key": "k"}))
     ok(await operator.post(f"{LEDGER}/days", json={"day": str(today - timedelta(days=8))}))
     ok(await operator.post("/api/v1/calendars", json={"name": "payouts", "closed": ["2026-12-24"]}))
+    nightly = {"name": "nightly", "cron": "0 3 * * *", "job": "ledger.close_day"}
+    ok(await operator.post("/api/v1/schedules", json=nightly))
+    ok(await operator.post("/api/v1/schedules/nightly/run"))
     await approve(Desk(house), book)
     await hook(house, book)
     async with house.database.writing() as tx:
@@ -287,6 +290,14 @@ CRIMES = [
     "UPDATE inbox_dead SET body = 'another'",
     "UPDATE inbox_dead SET state = 'replayed'",
     "UPDATE event_reader SET name = 'another'",
+    "DELETE FROM schedule",
+    "UPDATE schedule SET name = 'another'",
+    "UPDATE firing SET due_at = due_at + interval '1 day'",
+    "TRUNCATE firing",
+    "UPDATE journal SET wakes = '{}'",
+    "DELETE FROM clearhouse_jobs.step",
+    "DROP TABLE clearhouse_jobs.procrastinate_jobs",
+    "CREATE TABLE clearhouse_jobs.mine ()",
     "UPDATE reconciliation_item SET amount = amount + 1",
     "DELETE FROM reconciliation_item",
     "UPDATE reconciliation_match SET difference = 0",

@@ -170,7 +170,7 @@ async def run(seconds: float, *, tigerbeetle: str | None, behind: int, tell: Tel
     """Measure everything within so many seconds, and return the report."""
     begun = perf_counter()
     async with AsyncExitStack() as stack:
-        config = Config(data=stack.enter_context(_folder()), rate_limit=10_000_000)
+        config = Config(data=stack.enter_context(folder()), rate_limit=10_000_000)
         dsn = await stack.enter_async_context(server.owner_address(config, tell))
         database = await stack.enter_async_context(server.opened(dsn, tell))
         tell(f"opening {ACCOUNTS:,} accounts for callers here and as many for HTTP")
@@ -209,7 +209,7 @@ async def _filled(bench: Bench, behind: int, tell: Tell) -> Contestant:
 
 
 @contextmanager
-def _folder() -> Generator[Path]:
+def folder() -> Generator[Path]:
     """Give a data folder for one run, on a way that PostgreSQL's user may go."""
     with tempfile.TemporaryDirectory(prefix="clearhouse-bench-", ignore_cleanup_errors=True) as made:
         Path(made).chmod(0o711)

@@ -18,6 +18,7 @@ SCOPES: dict[Role, frozenset[Scope]] = {
         "ledger:import",
         "calendars:write",
         "jobs:read",
+        "jobs:write",
         "approvals:withdraw",
         "inbox:read",
         "inbox:decide",
