@@ -4,7 +4,8 @@
 SELECT set_config(name, setting, true)
 FROM (
     VALUES ('enable_nestloop', %(loops)s), ('enable_hashjoin', 'on'), ('enable_mergejoin', 'off'), ('enable_seqscan', 'on'),
-        ('enable_bitmapscan', 'on'), ('enable_material', 'on'), ('enable_memoize', 'off'), ('random_page_cost', '1.1'), ('work_mem', '64MB'), ('jit', 'off'),
+        ('enable_bitmapscan', 'on'), ('enable_material', 'on'), ('enable_memoize', 'off'),
+        ('random_page_cost', '1.1'), ('work_mem', '64MB'), ('jit', 'off'),
         ('hash_mem_multiplier', '1'), ('plan_cache_mode', 'force_custom_plan'), ('max_parallel_workers_per_gather', '0')
 ) AS wanted (name, setting)
 
