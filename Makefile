@@ -41,7 +41,8 @@ fix: $(READY) ## put right what a machine can: format, imports, SQL, spelling
 bench: $(READY) ## measure the ledger against its references; ARGS="--seconds 30 --json"
 	$(BIN)/clearhouse bench ledger $(ARGS)
 
-docs: $(READY) ## check that pages, links and examples agree with the code
+docs: $(READY) ## write the reference of events; check that pages, links and examples agree with the code
+	$(BIN)/python -m clearhouse.app.reference docs/reference
 	$(BIN)/pytest -q tests/test_docs.py $(ARGS)
 
 soak: $(READY) ## the fault and load tests at full count; takes a while

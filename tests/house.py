@@ -3,11 +3,12 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any
 
 import httpx
 
-from clearhouse.app.products import ROUTERS
+from clearhouse.app.products import EVENTS, ROUTERS
 from clearhouse.app.server import EXPRESS
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import OwnLimiter
@@ -15,7 +16,10 @@ from clearhouse.kernel.commands.submitting import Door
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.journal.sequencing import sweep
 from clearhouse.transport.http.application import application
+from clearhouse.transport.http.catalogue import catalogue
 from clearhouse.transport.http.entrance import Entrance
+from clearhouse.transport.http.feed import Feed
+from clearhouse.transport.webhooks.addresses import NETWORK
 
 SECRET = "a secret for tests that is long enough"
 URL = "http://clearhouse.test"
@@ -29,6 +33,7 @@ class House:
     door: Door
     gate: Gate
     entrance: Entrance
+    feed: Feed
     admin: httpx.AsyncClient
 
     @classmethod
@@ -36,9 +41,13 @@ class House:
     async def opened(cls, database: Database, admin_key: str, *, rate: int = 100_000) -> "AsyncGenerator[House]":
         door = Door(database)
         gate = Gate(database, secret=SECRET)
-        entrance = application(ROUTERS, express=EXPRESS, door=door, gate=gate, limiter=OwnLimiter(rate))
+        feed = Feed()
+        NETWORK.allow([ip_network("127.0.0.0/8"), ip_network("192.0.2.0/24")])
+        entrance = application(
+            ROUTERS, express=EXPRESS, door=door, gate=gate, limiter=OwnLimiter(rate), feed=feed, catalogue=catalogue(EVENTS)
+        )
         admin = client(entrance, admin_key)
-        yield cls(database, door, gate, entrance, admin)
+        yield cls(database, door, gate, entrance, feed, admin)
         await admin.aclose()
         await door.close()
 

@@ -143,7 +143,17 @@ def serving(folder: Path, *, user: int | None = None) -> Generator[Serving]:
 def program(folder: Path, *, user: int | None = None, verb: str = "run", **settings: str) -> Generator[Program]:
     """Run a verb of the program on a folder, on a port that is free, and leave none of it behind."""
     given = {"CLEARHOUSE_DATA": str(folder), "HTTP_PORT": "0", "MEMORY_MB": str(MEMORY_BYTES // 1024**2), **settings}
-    unset = {"DATABASE_URL", "REDIS_URL", "HTTP_HOST", "ADMIN_KEY", "JWT_SECRET"}
+    unset = {
+        "DATABASE_URL",
+        "REDIS_URL",
+        "NATS_URL",
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "KAFKA_TOPIC",
+        "INBOX",
+        "HTTP_HOST",
+        "ADMIN_KEY",
+        "JWT_SECRET",
+    }
     inherited = {name: value for name, value in os.environ.items() if name not in unset}
     log = folder.parent / f"told-{time.monotonic_ns()}"
     with log.open("w") as told:

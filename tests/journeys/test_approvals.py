@@ -443,3 +443,21 @@ async def test_a_batch_of_words_is_answered_in_order_each_by_itself(desk: Desk) 
 
 def test_a_content_is_known_by_its_values_in_whatever_order_they_were_set() -> None:
     assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})
+
+
+async def test_approvals_are_listed_newest_first_of_everything_or_of_one_subject_or_in_one_state(desk: Desk) -> None:
+    for paper in ("1", "2", "3"):
+        await desk.write("sender", paper, f"pay {paper}")
+    changed = await desk.write("sender", "2", "pay 20")
+    await desk.say("anna", "reject", changed.id, remark="too much")
+
+    async def titles(**only: str) -> list[str]:
+        page = ok(await desk["sender"].client.get(APPROVALS, params=only))
+        found = [each["title"] for each in page["items"]]
+        return found if page["next"] is None else found + await titles(**only | {"cursor": page["next"]})
+
+    assert await titles(limit="3") == ["pay 20", "pay 3", "pay 2", "pay 1"]
+    assert await titles(kind=PAPER, subject="2") == ["pay 20", "pay 2"]
+    assert await titles(kind=PAPER, subject="2", state="rejected", limit="1") == ["pay 20"]
+    assert await titles(state="pending", limit="1") == ["pay 3", "pay 1"]
+    assert refused(await desk["sender"].client.get(APPROVALS, params={"subject": "2"}), 400) == "malformed"

@@ -1,6 +1,7 @@
 """The command line as a client: what operators, auditors and administrators type on the first day, against a real server."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from clearhouse.app import cli
-from serving import Program, operator_key, program
+from serving import Program, libraries, operator_key, program, until
 
 VERIFIER = Path(__file__).parent.parent.parent / "docs" / "verify_audit.py"
 PAYMENT = {"debit": "customer:7", "credit": "revenue", "amount": "1.00", "currency": "USD"}
@@ -37,7 +38,7 @@ Clearhouse = Callable[..., Said]
 def server(open_folder: Path) -> Iterator[Program]:
     place = Path(tempfile.mkdtemp(prefix="cli-", dir=open_folder))
     place.chmod(0o711)
-    with program(place / "data") as started:
+    with program(place / "data", WEBHOOK_NETWORKS="127.0.0.0/8") as started:
         yield started.ready()
 
 
@@ -188,7 +189,7 @@ def test_an_administrator_lets_somebody_in_and_out_again(clearhouse: Clearhouse)
 def test_whoever_may_not_is_told_what_is_missing(clearhouse: Clearhouse) -> None:
     said = clearhouse("ledger", "accounts", by="admin")
     assert (said.status, "ledger:read" in said.err) == (2, True)
-    assert "ledger:post" in clearhouse("access", "whoami").out
+    assert "ledger:post" in clearhouse("access", "whoami", "--json").out
 
 
 def test_jobs_say_what_waits(clearhouse: Clearhouse) -> None:
@@ -196,8 +197,64 @@ def test_jobs_say_what_waits(clearhouse: Clearhouse) -> None:
         "number",
         "expire",
         "expire approvals",
+        "send webhooks",
         "total",
+        "schedules.tick",
+        "schedules.run",
     }
+    assert [each["name"] for each in clearhouse("jobs", "queues", "--json").json] == ["schedules"]
+    assert clearhouse("jobs", "aside", "schedules.run", "--json").json == []
+    assert clearhouse("jobs", "retry", "schedules.run", "--json").json["ids"] == []
+    assert "later" in clearhouse("jobs", "queues").out
+
+
+def test_an_operator_lets_a_job_happen_by_the_clock(clearhouse: Clearhouse, tmp_path: Path) -> None:
+    (tmp_path / "arguments").write_text("{}")
+    words = ("schedules", "set", "nightly", "30 0 * * *", "ledger.close_day", "--zone", "Europe/Berlin", "--json")
+    assert clearhouse(*words, "--arguments", str(tmp_path / "arguments")).json["state"] == "active"
+    assert clearhouse("schedules", "pause", "nightly", "--json").json["state"] == "paused"
+    assert clearhouse("schedules", "resume", "nightly", "--json").json["next_at"] is not None
+    assert clearhouse("schedules", "run", "nightly", "--json").json["last_fired_at"] is not None
+    assert clearhouse("schedules", "show", "nightly", "--json").json["cron"] == "30 0 * * *"
+    assert "nightly" in clearhouse("schedules", "list").out
+    said = clearhouse("schedules", "set", "never", "0 0 31 2 *", "ledger.close_day")
+    assert (said.status, "there is no such day" in said.err) == (2, True)
+    for file, problem in ((tmp_path / "nowhere", "No such file"), (tmp_path / "broken", "malformed")):
+        (tmp_path / "broken").write_text("{")
+        said = clearhouse("schedules", "set", "nightly", "* * * * *", "ledger.close_day", "--arguments", str(file))
+        assert (said.status, problem in said.err) == (2, True)
+
+
+def test_an_administrator_adds_a_webhook_and_an_operator_sees_what_became_of_it(clearhouse: Clearhouse) -> None:
+    added = clearhouse("webhooks", "add", "http://127.0.0.1:9/hooks", "ledger.*", "--json", by="admin").json
+    webhook = added["webhook"]["id"]
+    assert added["secret"] not in clearhouse("webhooks", "show", webhook, "--json").out
+    assert clearhouse("webhooks", "try", webhook).status == 0
+    tried = until(lambda: clearhouse("webhooks", "deliveries", webhook, "--state", "pending", "--json").json)
+    assert tried[0]["type"] == "webhooks.tried"
+    until(lambda: clearhouse("webhooks", "deliveries", webhook, "--json").json[0]["answer"])
+    assert "delivery_pending" in clearhouse("webhooks", "replay", webhook, tried[0]["event"]).err
+    assert clearhouse("webhooks", "replay", webhook, "--dead", "--json").json["deliveries"] == 0
+    assert clearhouse("webhooks", "secret", webhook, "--json", by="admin").json["secret"] != added["secret"]
+    words = ("webhooks", "change", webhook, "--types", "audit.*", "--json")
+    assert clearhouse(*words, by="admin").json["types"] == ["audit.*"]
+    for word, state in (("disable", "disabled"), ("enable", "enabled")):
+        assert clearhouse("webhooks", word, webhook, "--json", by="admin").json["state"] == state
+    assert webhook in clearhouse("webhooks", "list", "--json").out
+    said = clearhouse("webhooks", "add", "https://10.0.0.1/", by="admin")
+    assert (said.status, "[address_refused]" in said.err) == (2, True)
+
+
+def test_events_are_listed_and_followed(book: Clearhouse, server: Program, keys: dict[str, str]) -> None:
+    events = until(lambda: book("events", "list", "--type", "ledger.account_opened", "--json").json)
+    assert events[0]["type"] == "ledger.account_opened"
+    assert "readers" not in book("events", "readers", "--json").out
+    environment = {"CLEARHOUSE_URL": server.url, "CLEARHOUSE_KEY": keys["operator"], "PYTHONPATH": libraries()}
+    words = [sys.executable, "-P", "-m", "clearhouse.app.cli", "events", "follow", "--type", "ledger.account_opened"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=os.environ | environment) as following:
+        assert following.stdout is not None
+        assert json.loads(following.stdout.readline())["id"] == events[0]["id"]
+        following.terminate()
 
 
 def test_an_administrator_says_who_approves_and_nothing_waits_yet(clearhouse: Clearhouse, tmp_path: Path) -> None:
@@ -229,6 +286,49 @@ def test_a_word_on_an_approval_that_is_not_there_is_refused(clearhouse: Clearhou
     for words in (("approve", "apr_x", "--level", "1"), ("reject", "apr_x", "too much")):
         said = clearhouse("approvals", *words)
         assert (said.status, "approvals:decide" in said.err) == (2, True)
+
+
+def test_messages_that_had_no_effect_are_listed_and_decided_on(clearhouse: Clearhouse) -> None:
+    assert clearhouse("inbox", "dead", "--state", "waiting", "--json").json == []
+    for words in (("show", "ltr_x"), ("replay", "ltr_x"), ("dismiss", "ltr_x", "--remark", "a test")):
+        said = clearhouse("inbox", *words)
+        assert (said.status, "dead_letter_not_found" in said.err) == (2, True)
+
+
+def test_two_files_are_reconciled_and_what_is_left_is_somebodys(clearhouse: Clearhouse, tmp_path: Path) -> None:
+    rules, ours, theirs = (tmp_path / name for name in ("rules.json", "ours.csv", "theirs.ndjson"))
+    rules.write_text('{"name": "files", "rules": [{"by": "reference"}, {"by": "amount", "days": 1}]}')
+    ours.write_text("id,amount,currency,date,reference\n1,5.00,EUR,2026-11-20,a\n2,7.00,EUR,2026-11-20,\n")
+    line = {"id": "1", "amount": "5.00", "currency": "EUR", "date": "2026-11-21", "reference": "a"}
+    theirs.write_text(json.dumps(line) + "\n" + json.dumps(line | {"id": "2", "amount": "6.00", "reference": "b"}))
+    here = "reconciliation"
+    assert clearhouse(here, "define", str(rules), "--json").json["version"] == 1
+    run = clearhouse(here, "run", "files", "--ours", str(ours), "--theirs", str(theirs), "--json").json
+    assert (run["matches"], [each["open"] for each in run["sums"]]) == (1, ["7.00", "6.00"])
+    assert clearhouse(here, "deliver", "files", "ours", str(ours), "--json").json["items"] == 2
+    assert clearhouse(here, "verify", run["id"], "--json").json["same"]
+    for words in (("rule-sets",), ("rule-set", "files"), ("runs", "files"), ("show", run["id"]), ("matches", run["id"])):
+        assert clearhouse(here, *words).status == 0
+    broken, other = (each["id"] for each in clearhouse(here, "breaks", "--rule-set", "files", "--json").json)
+    assert broken in clearhouse(here, "breaks", "--state", "open").out
+    told = clearhouse(here, "remark", broken, "their fee", "--reason", "fee", "--json").json
+    assert (told["reason"], clearhouse(here, "assign", broken, "--json").json.get("owner")) == ("fee", None)
+    assert "their fee" in clearhouse(here, "break", broken).out
+    assert "[does_not_add_up]" in clearhouse(here, "match", broken, other).err
+    assert "[nothing_proposed]" in clearhouse(here, "resolve", broken).err
+    assert "[no_policy]" in clearhouse(here, "propose", broken, "accept").err
+    assert "[one_side_only]" in clearhouse(here, "propose", broken, "match", "--with", broken).err
+    match = clearhouse(here, "matches", run["id"], "--json").json[0]["id"]
+    assert "undone_at" in clearhouse(here, "undo", match, "--json").json
+
+
+def test_a_file_that_is_no_list_of_items_is_refused(clearhouse: Clearhouse, tmp_path: Path) -> None:
+    (tmp_path / "items.txt").write_text("1")
+    for name in ("items.txt", "nowhere.csv"):
+        said = clearhouse("reconciliation", "deliver", "files", "ours", str(tmp_path / name))
+        assert (said.status, "[malformed]" in said.err, name in said.err) == (2, True, True)
+    assert clearhouse("reconciliation", "define", str(tmp_path / "items.txt")).status == 2
+    assert clearhouse("reconciliation", "define", str(tmp_path / "nowhere")).status == 2
 
 
 def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -240,3 +240,12 @@ async def test_a_key_that_opened_an_account_opens_no_other(house: House) -> None
     ok(await operator.post("/api/v1/ledger/accounts", json={"code": "payer", "asset": "USD"}, headers=once))
     again = await operator.post("/api/v1/ledger/accounts", json={"code": "payee", "asset": "USD"}, headers=once)
     assert refused(again, 422) == "key_reused"
+
+
+async def test_a_batch_under_a_key_that_opened_other_accounts_opens_none(house: House) -> None:
+    operator = await house.caller("operator")
+    path, once = "/api/v1/ledger/accounts/batch", {"Idempotency-Key": "the-same-key"}
+    ok(await operator.post(path, json=[{"code": code, "asset": "USD"} for code in ("first", "second")], headers=once))
+    others = [{"code": code, "asset": "USD"} for code in ("first", "third", "fourth")]
+    answers = ok(await operator.post(path, json=others, headers=once))["results"]
+    assert [each.get("refused", each.get("ok"))["code"] for each in answers] == ["first", "account_id_taken", "fourth"]

@@ -12,13 +12,19 @@ from clearhouse import ids
 from clearhouse.kernel.access.callers import Caller
 from clearhouse.refusals import Refusal
 from house import House, client, movement, ok, post, refused, transaction
+from letters import left
 from papers import APPROVALS, POLICIES, WRITE, Write
 
 LEDGER = "/api/v1/ledger"
 PRINCIPALS = "/api/v1/access/principals"
+INBOX = "/api/v1/inbox"
 CALENDARS = "/api/v1/calendars"
+WEBHOOKS = "/api/v1/webhooks"
+SCHEDULES = "/api/v1/schedules"
+RECONCILIATION = "/api/v1/reconciliation"
 VERBS = ("get", "post", "put", "patch", "delete")
 ROLES = ("viewer", "operator", "approver", "auditor", "admin")
+NUMBERS = {"main": 1, "second": 2}
 DAYS = {"main": "2020-01-01", "second": "2020-01-02"}
 PAYMENT = transaction(movement("payer", "payee", "1.00"))
 SETTLEMENT = "/settlement"
@@ -53,7 +59,23 @@ BODIES: Mapping[Route, Any] = {
     ("post", SETTLEMENT + "/{settleid}/upload"): {"app": "a", "op": 1},
     ("post", SETTLEMENT + "/{settleid}/words"): {"round": 1, "key": "a", "word": "accepted"},
     ("post", SETTLEMENT + "/{settleid}/resolutions"): {"round": 1, "key": "a", "stands": {}, "remark": "so it is"},
+    ("post", WEBHOOKS): {"url": "https://192.0.2.8/"},
+    ("patch", WEBHOOKS + "/{webhook}"): {"description": "mine"},
+    ("post", WEBHOOKS + "/{webhook}/replay"): {"dead": True},
+    ("post", INBOX + "/dead/{letter}/replay"): {},
+    ("post", INBOX + "/dead/{letter}/dismiss"): {},
+    ("post", "/api/v1/jobs/{job}/retry"): {},
+    ("post", SCHEDULES): {"name": "another", "cron": "0 3 * * *", "job": "ledger.close_day"},
+    ("post", f"{RECONCILIATION}/rule-sets"): {"name": "more", "rules": [{"by": "reference"}]},
+    ("post", RECONCILIATION + "/rule-sets/{rule_set}/items"): [],
+    ("post", f"{RECONCILIATION}/matches"): {"breaks": ["brk_00000000000000000000000001", "brk_00000000000000000000000002"]},
+    ("post", RECONCILIATION + "/breaks/{broken}/assign"): {},
+    ("post", RECONCILIATION + "/breaks/{broken}/remark"): {"remark": "who knows"},
+    ("post", RECONCILIATION + "/breaks/{broken}/propose"): {"action": "accept"},
+    ("post", f"{RECONCILIATION}/resolutions"): {"broken": "brk_00000000000000000000000001"},
 }
+# What is everybody's: the stages of the house are no book's.
+SHARED = {"job"}
 # The batches say their bodies in words only.
 SILENT = {("post", f"{LEDGER}/accounts/batch"), ("post", f"{LEDGER}/transactions/batch")}
 # What a cursor names; a number or a day names nothing of anybody's.
@@ -65,14 +87,26 @@ CURSORS: Mapping[Route, str] = {
     ("get", PRINCIPALS): "principal",
     ("get", POLICIES): "policy",
     ("get", f"{APPROVALS}/inbox"): "approval",
+    ("get", f"{RECONCILIATION}/rule-sets"): "rule_set",
+    ("get", RECONCILIATION + "/rule-sets/{rule_set}/runs"): "run",
+    ("get", RECONCILIATION + "/runs/{run}/matches"): "match",
+    ("get", f"{RECONCILIATION}/breaks"): "broken",
+    ("get", APPROVALS): "approval",
+    ("get", WEBHOOKS): "webhook",
+    ("get", WEBHOOKS + "/{webhook}/deliveries"): "event",
+    ("get", "/api/v1/events"): "",
+    ("get", "/api/v1/events/readers"): "",
     ("get", f"{LEDGER}/days"): "",
     ("get", CALENDARS): "",
+    ("get", "/api/v1/jobs/{job}/aside"): "",
+    ("get", SCHEDULES): "schedule",
     ("get", "/api/v1/audit/lines"): "",
     ("get", SETTLEMENT): "settleid",
     ("get", SETTLEMENT + "/{settleid}/history"): "",
     ("get", SETTLEMENT + "/{settleid}/settled"): "",
     ("get", SETTLEMENT + "/{settleid}/records"): "",
     ("get", SETTLEMENT + "/{settleid}/lines"): "",
+    ("get", f"{INBOX}/dead"): "letter",
 }
 WANTED: Mapping[Route, dict[str, str]] = {
     ("get", f"{LEDGER}/transactions"): {"reference": "invoice 4711"},
@@ -115,6 +149,8 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
     held = await post(tenant, movement("payer", f"only:{book}", "9.00", pending=True))
     ok(await tenant.post(f"{LEDGER}/days", json={"day": DAYS[book]}))
     ok(await tenant.post(CALENDARS, json={"name": f"only-{book}", "title": f"of {book}", "hours": {"closes": "18:00"}}))
+    nightly = {"name": f"only-{book}", "cron": "0 3 * * *", "job": "ledger.close_day"}
+    ok(await tenant.post(SCHEDULES, json=nightly))
     account = ok(await tenant.get(f"{LEDGER}/accounts/payer", params={"asset": "USD"}))["id"]
     line = ok(await tenant.get(f"{LEDGER}/accounts/{account}/statement"))["items"][0]["cursor"]
     ok(await tenant.post(f"{SETTLEMENT}/create", json=STRUCTURE | {"settleid": f"only-{book}"}))
@@ -127,19 +163,43 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
     rules = {"kind": f"paper.{book}", "levels": [{"role": "approver"}]}
     ok(await admin.post(POLICIES, params={"book": book}, json=rules))
     approval = await ask(house, asker, book)
+    hook = ok(
+        await admin.post(WEBHOOKS, params={"book": book}, json={"url": "https://192.0.2.7/", "description": f"of {book}"})
+    )["webhook"]
+    letter = await left(house.database, book, await number_of(house, book))
     things = {
         "account": account, "transaction": paid["id"], "hold": held["transfers"][0], "day": DAYS[book], "line": line,
         "principal": added["id"], "key_id": issued["id"], "transfer": paid["transfers"][0],
         "calendar": f"only-{book}",
-        "approval": approval, "policy": f"paper.{book}", "settleid": f"only-{book}",
+        "approval": approval, "policy": f"paper.{book}", "settleid": f"only-{book}", "letter": letter,
+        "webhook": hook["id"], "event": f"{NUMBERS[book]}-1-0",
+        "job": "schedules.run", "schedule": f"only-{book}",
+        **await reconcile(tenant, book),
     }  # fmt: skip
     return Tenant(book, tenant, issued["secret"], things)
 
 
+async def number_of(house: House, book: str) -> int:
+    async with house.database.writing() as tx:
+        return int(str((await tx.tuples("SELECT id FROM book WHERE name = %s", [book]))[0][0]))
+
+
+async def reconcile(tenant: httpx.AsyncClient, book: str) -> dict[str, str]:
+    """Reconcile two files with one item in common."""
+    ok(await tenant.post(f"{RECONCILIATION}/rule-sets", json={"name": f"files-{book}", "rules": [{"by": "reference"}]}))
+    path = f"{RECONCILIATION}/rule-sets/files-{book}"
+    for side in ("ours", "theirs"):
+        item = {"amount": "1.00", "currency": "EUR", "date": "2026-11-20", "text": f"of {book}"}
+        items = [item | {"id": "1", "reference": "one"}, item | {"id": "2"}]
+        ok(await tenant.post(f"{path}/items", params={"side": side}, json=items))
+    run = ok(await tenant.post(f"{path}/runs"))["id"]
+    broken = ok(await tenant.get(f"{RECONCILIATION}/breaks"))["items"][0]["id"]
+    return {"rule_set": f"files-{book}", "run": run, "match": run.replace("run", "mat") + "-1", "broken": broken}
+
+
 async def ask(house: House, asker: str, book: str) -> str:
     """Ask for an approval in a book."""
-    async with house.database.writing() as tx:
-        number = int(str((await tx.tuples("SELECT id FROM book WHERE name = %s", [book]))[0][0]))
+    number = await number_of(house, book)
     caller = Caller(ids.parse("prn", asker), "who asks", books={book: number}, scopes={number: frozenset({WRITE.scope})})
     paper = Write(f"paper of {book}", "text", kind=f"paper.{book}")
     answer = (await house.door.submit(WRITE, [paper], caller=caller, book=number))[0]
@@ -175,7 +235,7 @@ def requests(found: Mapping[Route, Page], own: Tenant, other: Tenant) -> Iterato
     """Give every request that names something of the other: in its path, as its cursor, or as its book."""
     for (verb, path), operation in found.items():
         wanted = WANTED.get((verb, path), {})
-        if parameters(operation, "path"):
+        if parameters(operation, "path") - SHARED:
             yield (verb, path), address(path, other.things), wanted
         if "cursor" in parameters(operation, "query") and CURSORS[verb, path]:
             yield (verb, path), address(path, own.things), {**wanted, "cursor": other.things[CURSORS[verb, path]]}

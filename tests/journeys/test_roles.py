@@ -7,7 +7,9 @@ import httpx
 import pytest
 
 from clearhouse import ids
+from clearhouse.kernel.reconciliation.breaks import break_ref
 from house import House, client, movement, ok, refused, transaction
+from letters import left
 from papers import PAPER, Desk
 from people import add
 
@@ -69,10 +71,25 @@ WHO: Mapping[Asked, str] = {
     ("post", "/access/principals/{principal}/keys"): "admin",
     ("post", "/access/keys/{key_id}/revoke"): "admin",
     ("get", "/jobs"): "operator auditor",
+    ("get", "/events/readers"): "operator auditor",
+    ("get", "/inbox/dead"): "operator auditor",
+    ("get", "/inbox/dead/{letter}"): "operator auditor",
+    ("post", "/inbox/dead/{letter}/dismiss"): "operator",
+    ("post", "/inbox/dead/{letter}/replay"): "operator",
+    ("get", "/jobs/queues"): "operator auditor",
+    ("get", "/jobs/{job}/aside"): "operator auditor",
+    ("post", "/jobs/{job}/retry"): "operator",
+    ("get", "/schedules"): "operator auditor",
+    ("post", "/schedules"): "operator",
+    ("get", "/schedules/{schedule}"): "operator auditor",
+    ("post", "/schedules/{schedule}/pause"): "operator",
+    ("post", "/schedules/{schedule}/resume"): "operator",
+    ("post", "/schedules/{schedule}/run"): "operator",
     ("get", "/approvals/policies"): "viewer operator approver auditor admin",
     ("get", "/approvals/policies/{policy}"): "viewer operator approver auditor admin",
     ("post", "/approvals/policies"): "admin",
     ("get", "/approvals/inbox"): "viewer operator approver auditor admin",
+    ("get", "/approvals"): "viewer operator approver auditor admin",
     ("get", "/approvals/{approval}"): "viewer operator approver auditor admin",
     ("post", "/approvals/{approval}/approve"): "approver",
     ("post", "/approvals/{approval}/reject"): "approver",
@@ -90,6 +107,35 @@ WHO: Mapping[Asked, str] = {
     ("get", "/settlement/{settleid}/lines"): "viewer operator approver auditor",
     ("post", "/settlement/{settleid}/words"): "operator",
     ("post", "/settlement/{settleid}/resolutions"): "approver",
+    ("get", "/webhooks"): "operator auditor admin",
+    ("post", "/webhooks"): "admin",
+    ("get", "/webhooks/{webhook}"): "operator auditor admin",
+    ("patch", "/webhooks/{webhook}"): "admin",
+    ("post", "/webhooks/{webhook}/disable"): "admin",
+    ("post", "/webhooks/{webhook}/enable"): "admin",
+    ("post", "/webhooks/{webhook}/secret"): "admin",
+    ("post", "/webhooks/{webhook}/try"): "operator admin",
+    ("post", "/webhooks/{webhook}/replay"): "operator admin",
+    ("get", "/webhooks/{webhook}/deliveries"): "operator auditor admin",
+    ("get", "/events"): "operator auditor admin",
+    ("get", "/reconciliation/rule-sets"): "viewer operator approver auditor",
+    ("post", "/reconciliation/rule-sets"): "operator",
+    ("get", "/reconciliation/rule-sets/{rule_set}"): "viewer operator approver auditor",
+    ("post", "/reconciliation/rule-sets/{rule_set}/items"): "operator",
+    ("post", "/reconciliation/rule-sets/{rule_set}/runs"): "operator",
+    ("get", "/reconciliation/rule-sets/{rule_set}/runs"): "viewer operator approver auditor",
+    ("get", "/reconciliation/runs/{run}"): "viewer operator approver auditor",
+    ("get", "/reconciliation/runs/{run}/matches"): "viewer operator approver auditor",
+    ("post", "/reconciliation/runs/{run}/verify"): "operator",
+    ("post", "/reconciliation/matches"): "operator",
+    ("get", "/reconciliation/matches/{match}"): "viewer operator approver auditor",
+    ("post", "/reconciliation/matches/{match}/undo"): "operator",
+    ("get", "/reconciliation/breaks"): "viewer operator approver auditor",
+    ("get", "/reconciliation/breaks/{broken}"): "viewer operator approver auditor",
+    ("post", "/reconciliation/breaks/{broken}/assign"): "operator",
+    ("post", "/reconciliation/breaks/{broken}/remark"): "operator",
+    ("post", "/reconciliation/breaks/{broken}/propose"): "operator",
+    ("post", "/reconciliation/resolutions"): "operator",
     ("get", "/health"): "viewer operator approver auditor admin",
     ("get", "/metrics"): "auditor admin",
 }
@@ -122,6 +168,20 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/settlement/{settleid}/upload"): {"app": "a", "op": 1},
     ("post", "/settlement/{settleid}/words"): {"round": 1, "key": "a", "word": "accepted"},
     ("post", "/settlement/{settleid}/resolutions"): {"round": 1, "key": "a", "stands": {}, "remark": "so it is"},
+    ("post", "/webhooks"): {"url": "https://192.0.2.8/"},
+    ("patch", "/webhooks/{webhook}"): {"description": "another"},
+    ("post", "/webhooks/{webhook}/replay"): {"dead": True},
+    ("post", "/inbox/dead/{letter}/dismiss"): {"remark": "a test of theirs"},
+    ("post", "/inbox/dead/{letter}/replay"): {},
+    ("post", "/jobs/{job}/retry"): {},
+    ("post", "/schedules"): {"name": "another", "cron": "0 3 * * *", "job": "ledger.close_day"},
+    ("post", "/reconciliation/rule-sets"): {"name": "more", "rules": [{"by": "reference"}]},
+    ("post", "/reconciliation/rule-sets/{rule_set}/items"): [],
+    ("post", "/reconciliation/matches"): {"breaks": [break_ref(2), break_ref(6)]},
+    ("post", "/reconciliation/breaks/{broken}/assign"): {},
+    ("post", "/reconciliation/breaks/{broken}/remark"): {"remark": "who knows"},
+    ("post", "/reconciliation/breaks/{broken}/propose"): {"action": "accept"},
+    ("post", "/reconciliation/resolutions"): {"broken": break_ref(4)},
 }
 PARAMETERS: Mapping[Asked, dict[str, str]] = {
     ("get", "/ledger/transactions"): {"reference": "invoice 4711"},
@@ -148,16 +208,24 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
     ok(await operator.post("/api/v1/calendars", json={"name": "payouts"}))
     await disputed(house)
     account = ok(await operator.get("/api/v1/ledger/accounts/payer", params={"asset": "USD"}))
+    nightly = {"name": "nightly", "cron": "0 3 * * *", "job": "ledger.close_day"}
+    ok(await operator.post("/api/v1/schedules", json=nightly))
     somebody = await add(house, name="somebody")
     desk = Desk(house)
     for name in ("who sends", "who approves", "who approves too"):
         await desk.hire(name, "operator" if name == "who sends" else "approver")
     await desk.rule({"role": "approver"}, {"role": "approver"})
+    run = await reconcile(desk, operator)
     asked = await desk.write("who sends", "1", creator=None if creator is None else ids.parse("prn", creator))
+    hook = ok(await house.admin.post("/api/v1/webhooks", json={"url": "https://192.0.2.7/"}))["webhook"]
     return {
         "{account}": account["id"], "{transaction}": paid["id"], "{hold}": held["transfers"][0], "{day}": "2020-01-01",
         "{principal}": somebody.id, "{key_id}": somebody.key, "{calendar}": "payouts",
         "{approval}": asked.id, "{policy}": PAPER, "{settleid}": "calls",
+        "{webhook}": hook["id"], "{letter}": await left(house.database),
+        "{rule_set}": "files", "{run}": run,
+        "{job}": "schedules.run", "{schedule}": "nightly",
+        "{match}": run.replace("run", "mat") + "-1", "{broken}": break_ref(3),
     }  # fmt: skip
 
 
@@ -168,6 +236,21 @@ async def disputed(house: House) -> None:
     ok(await party.post("/settlement/calls/update", json={"record": {"app": "a", "op": 1}}))
     ok(await party.post("/settlement/calls/settle"))
     ok(await party.post("/settlement/calls/words", json={"round": 1, "key": "a", "word": "disputed"}))
+
+
+async def reconcile(desk: Desk, operator: httpx.AsyncClient) -> str:
+    """Reconcile two files: the first items of both match, the fourth of ours is approved to be accepted."""
+    await desk.rule({"role": "approver"}, kind="reconciliation.break")
+    ok(await operator.post("/api/v1/reconciliation/rule-sets", json={"name": "files", "rules": [{"by": "reference"}]}))
+    for side, count in (("ours", 4), ("theirs", 2)):
+        item = {"amount": "1.00", "currency": "EUR", "date": "2026-11-20"}
+        items = [item | {"id": str(n), "reference": "one" if n == 0 else f"{side} {n}"} for n in range(count)]
+        ok(await operator.post("/api/v1/reconciliation/rule-sets/files/items", params={"side": side}, json=items))
+    run = ok(await operator.post("/api/v1/reconciliation/rule-sets/files/runs"))
+    path = f"/api/v1/reconciliation/breaks/{break_ref(4)}/propose"
+    approval = ok(await operator.post(path, json={"action": "accept"}))["approval"]
+    assert await desk.approve("who approves", approval) == "approved"
+    return str(run["id"])
 
 
 async def tried(asking: httpx.AsyncClient, route: Asked, things: Mapping[str, str]) -> httpx.Response:

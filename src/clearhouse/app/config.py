@@ -1,8 +1,10 @@
 """Settings: at most 25, each an environment variable with a default that works."""
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from clearhouse.refusals import Kind, Refusal
@@ -22,6 +24,10 @@ class Config:
     data: Path = Path("data")
     database_url: str | None = None
     redis_url: str | None = None
+    nats_url: str | None = None  # NATS_URL: events go to its JetStream; tls:// and name:password@ as NATS has them
+    kafka_servers: str | None = None  # KAFKA_BOOTSTRAP_SERVERS, as `transport.bus.addresses` has it: events go there
+    kafka_topic: str = "clearhouse.events"  # KAFKA_TOPIC
+    inbox: str = ""  # INBOX, as `app.inbox` has it: which messages of these buses become which commands
     http_host: str = "127.0.0.1"
     http_port: int = 8086
     admin_key: str | None = None
@@ -29,6 +35,7 @@ class Config:
     rate_limit: int = 20_000
     log_level: str = "info"
     memory_megabytes: int | None = None
+    webhook_networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> "Config":
@@ -38,6 +45,10 @@ class Config:
             data=Path(given.get("CLEARHOUSE_DATA", "data")),
             database_url=given.get("DATABASE_URL"),
             redis_url=given.get("REDIS_URL"),
+            nats_url=given.get("NATS_URL"),
+            kafka_servers=given.get("KAFKA_BOOTSTRAP_SERVERS"),
+            kafka_topic=given.get("KAFKA_TOPIC", "clearhouse.events"),
+            inbox=given.get("INBOX", ""),
             http_host=given.get("HTTP_HOST", "127.0.0.1"),
             http_port=_number(given, "HTTP_PORT", 8086, most=65_535),
             admin_key=given.get("ADMIN_KEY"),
@@ -45,6 +56,7 @@ class Config:
             rate_limit=_number(given, "RATE_LIMIT", 20_000, least=1),
             log_level=given.get("LOG_LEVEL", "info").lower(),
             memory_megabytes=_number(given, "MEMORY_MB", 0) or None,
+            webhook_networks=_networks(given, "WEBHOOK_NETWORKS"),
         )
 
 
@@ -53,3 +65,13 @@ def _number(given: dict[str, str], name: str, default: int, *, least: int = 0, m
     if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
         raise SettingRefused(name=name, wanted=f"a whole number from {least} to {most}", given=text[:40])
     return int(text)
+
+
+def _networks(given: dict[str, str], name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    texts = [each.strip() for each in given.get(name, "").split(",") if each.strip()]
+    try:
+        return tuple(ipaddress.ip_network(each) for each in texts)
+    except ValueError as error:
+        raise SettingRefused(
+            name=name, wanted="networks like 10.1.0.0/16, with commas between", given=given[name][:40]
+        ) from error

@@ -2,25 +2,58 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from litestar import Router
 
 from clearhouse.kernel.access import roles
 from clearhouse.kernel.access.roles import Role, Scope
+from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.db.database import Database
-from clearhouse.slices.operations import access_http, approvals_http, audit_http, calendars_http, jobs_http, ledger_http
+from clearhouse.kernel.inbox.messages import Subscription
+from clearhouse.kernel.pipelines import declared, schedules
+from clearhouse.kernel.pipelines.declared import Job
+from clearhouse.kernel.pipelines.stages import Stage
+from clearhouse.slices.operations import (
+    access_http,
+    approvals_http,
+    audit_http,
+    calendars_http,
+    closing,
+    commands,
+    events_http,
+    feed_http,
+    inbox_http,
+    jobs_http,
+    ledger_http,
+    reconciliation_commands,
+    reconciliation_http,
+    schedule_commands,
+    schedules_http,
+    webhook_commands,
+    webhooks_http,
+)
 from clearhouse.slices.records import bookings
 from clearhouse.slices.records import commands as records_commands
 from clearhouse.slices.records import routes as records_routes
+from clearhouse.transport.webhooks.delivering import deliver
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A slice, as it is put into the house: routes, what happens by itself, and which role may do what."""
+    """A slice, as it is put into the house: routes, what happens by itself, roles, what is told, and what it listens to.
+
+    `events` are those that no command makes, each with the type of its data.
+    """
 
     routers: tuple[Router, ...]
     works: tuple[Callable[[Database], Awaitable[None]], ...] = ()
+    stages: tuple[Stage, ...] = ()
+    jobs: tuple[Job, ...] = ()
     scopes: Mapping[Role, Iterable[Scope]] = field(default_factory=dict[Role, Iterable[Scope]])
+    kinds: tuple[Kind[Any, Any], ...] = ()
+    events: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    subscriptions: tuple[Subscription, ...] = ()
 
 
 OPERATIONS = Product(
@@ -30,12 +63,39 @@ OPERATIONS = Product(
         access_http.router,
         calendars_http.router,
         jobs_http.router,
+        schedules_http.router,
         approvals_http.router,
-    )
+        webhooks_http.router,
+        feed_http.router,
+        events_http.router,
+        inbox_http.router,
+        reconciliation_http.router,
+    ),
+    works=(deliver,),
+    scopes=webhook_commands.SCOPES,
+    kinds=(*commands.ALL, *webhook_commands.ALL, *reconciliation_commands.ALL, *schedule_commands.ALL),
+    events=commands.EVENTS,
+    stages=schedules.STAGES,
+    jobs=(closing.CLOSE_DAY,),
 )
-RECORDS = Product(routers=(records_routes.router,), works=(bookings.book,), scopes=records_commands.SCOPES)
+RECORDS = Product(
+    routers=(records_routes.router,),
+    works=(bookings.book,),
+    scopes=records_commands.SCOPES,
+    kinds=records_commands.ALL,
+    events=records_commands.EVENTS,
+)
 PRODUCTS = (OPERATIONS, RECORDS)
+EVENTS = {
+    name: told
+    for product in PRODUCTS
+    for events in (*(kind.events for kind in product.kinds), product.events)
+    for name, told in events.items()
+}
 ROUTERS = tuple(router for product in PRODUCTS for router in product.routers)
+SUBSCRIPTIONS = tuple(each for product in PRODUCTS for each in product.subscriptions)
 WORKS = tuple(work for product in PRODUCTS for work in product.works)
 for product in PRODUCTS:
     roles.extend(product.scopes)
+    declared.declare(product.stages, product.jobs)
+STAGES = tuple(declared.STAGES.values())

@@ -14,9 +14,9 @@ from pathlib import Path
 import structlog
 import uvicorn
 
-from clearhouse.app import worker
+from clearhouse.app import buses, inbox, worker
 from clearhouse.app.config import Config
-from clearhouse.app.products import ROUTERS, WORKS
+from clearhouse.app.products import EVENTS, ROUTERS, STAGES, SUBSCRIPTIONS, WORKS
 from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import limiter
@@ -29,6 +29,9 @@ from clearhouse.refusals import Kind, Refusal
 from clearhouse.slices.operations import ledger_http
 from clearhouse.transport.cli.client import KEY_FILE, URL_FILE
 from clearhouse.transport.http.application import application
+from clearhouse.transport.http.catalogue import catalogue
+from clearhouse.transport.http.feed import Feed
+from clearhouse.transport.webhooks.addresses import NETWORK
 
 SECRET_FILE = "jwt.secret"  # noqa: S105 - the name of a file
 EXPRESS = (ledger_http.EXPRESS,)
@@ -123,10 +126,11 @@ async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True
             await asyncio.to_thread(_keep_key, config.data, made)
             tell(f"first admin key (shown once, kept in {config.data / KEY_FILE}): {made}")
         door = Door(database)
+        NETWORK.allow(config.webhook_networks)
         steady()
         tasks: list[asyncio.Task[None]] = []
-        if work:
-            tasks.append(asyncio.create_task(worker.work(database, door.committed, WORKS)))
+        does = _working(config, door) if work else worker.number(database, door.committed, STAGES)
+        tasks.append(asyncio.create_task(does))
         try:
             if listening is None:
                 tell("working; Ctrl-C ends it")
@@ -141,6 +145,11 @@ async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True
     tell("stopped")
 
 
+async def _working(config: Config, door: Door) -> None:
+    works = (*WORKS, *inbox.works(config, door, SUBSCRIPTIONS))
+    await worker.work(door.database, door.committed, works, stages=STAGES, reading=buses.readers(config))
+
+
 async def _serve(
     config: Config, door: Door, *, listening: socket.socket, tell: Tell, ended: asyncio.Event,
     tasks: list[asyncio.Task[None]],
@@ -148,14 +157,17 @@ async def _serve(
     secret = config.jwt_secret or (_kept_secret(config.data) if config.database_url is None else "")
     gate = Gate(door.database, secret=secret)
     limits = limiter(config.rate_limit, config.redis_url)
-    entrance = application(ROUTERS, express=EXPRESS, door=door, gate=gate, limiter=limits)
+    feed = Feed()
+    entrance = application(
+        ROUTERS, express=EXPRESS, door=door, gate=gate, limiter=limits, feed=feed, catalogue=catalogue(EVENTS)
+    )
     settings = uvicorn.Config(
         entrance, log_config=None, access_log=False, lifespan="off", backlog=BACKLOG, server_header=False,
         date_header=False, timeout_graceful_shutdown=GRACE_SECONDS, ws="none", proxy_headers=False,
     )  # fmt: skip
     server = _Server(settings)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
-    tracing = asyncio.create_task(gate.trace())
+    aside = [asyncio.create_task(gate.trace()), asyncio.create_task(feed.run(door.database))]
     host, port = listening.getsockname()[:2]
     url = f"http://{host}:{port}"
     if config.database_url is None:
@@ -164,10 +176,12 @@ async def _serve(
     try:
         await _until(ended, [*tasks, serving])
     finally:
+        feed.end()
         server.should_exit = True
         await serving
-        tracing.cancel()
-        await asyncio.gather(tracing, return_exceptions=True)
+        for each in aside:
+            each.cancel()
+        await asyncio.gather(*aside, return_exceptions=True)
         await gate.flush()
         await limits.close()
 

@@ -14,8 +14,11 @@ from clearhouse.app.worker import total_days
 from clearhouse.kernel.cuts import cuts
 from clearhouse.kernel.db.database import READER, WRITER, Database
 from clearhouse.kernel.db.faults import Poison
+from clearhouse.kernel.journal import readers
+from clearhouse.kernel.webhooks import deliveries
 from clearhouse.slices.records.streams import LINES
 from house import House, movement, ok, post
+from letters import left
 from papers import PAPER, POLICIES, WRITE, Desk, Write
 
 REFUSED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.RaiseException)
@@ -53,6 +56,10 @@ async def books(house: House) -> Database:
     return house.database
 
 
+def number_of(book: str) -> int:
+    return {"main": 1, "other": 2}[book]
+
+
 async def fill(house: House, book: str) -> None:
     """Leave a row in every table of a book."""
     operator = await house.caller("operator", book=book)
@@ -66,6 +73,9 @@ async def fill(house: House, book: str) -> None:
     ok(await operator.post(path, json={}, headers={"Idempotency-Key": "k"}))
     ok(await operator.post(f"{LEDGER}/days", json={"day": str(today - timedelta(days=8))}))
     ok(await operator.post("/api/v1/calendars", json={"name": "payouts", "closed": ["2026-12-24"]}))
+    nightly = {"name": "nightly", "cron": "0 3 * * *", "job": "ledger.close_day"}
+    ok(await operator.post("/api/v1/schedules", json=nightly))
+    ok(await operator.post("/api/v1/schedules/nightly/run"))
     await approve(Desk(house), book)
     structure = {"settleid": "calls", "aggregates": ["op"], "aggregationType": "mcCounter", "primaryKey": "app"}
     ok(await operator.post("/settlement/create", json=structure))
@@ -84,7 +94,12 @@ async def fill(house: House, book: str) -> None:
     owed = {"settleid": "owed", "aggregationType": "1CDR", "settlementType": "net", "currency": "USD"}
     ok(await operator.post("/settlement/create", json=structure | owed))
     ok(await operator.post("/settlement/owed/settle"))
-    async with house.database.writing(book={"main": 1, "other": 2}[book]) as tx:
+    await hook(house, book)
+    async with house.database.writing() as tx:
+        await readers.enrol_everywhere(tx, "somebody")
+    await left(house.database, book, number_of(book))
+    await reconcile(operator)
+    async with house.database.writing(book=number_of(book)) as tx:
         cuts.open_cuts(tx, ["month"], clock.now())
 
 
@@ -96,14 +111,34 @@ async def stage(operator: httpx.AsyncClient) -> None:
     assert answer.status_code == 400, answer.text
 
 
+async def hook(house: House, book: str) -> None:
+    """Leave a webhook with its secret, and a delivery."""
+    ok(await house.admin.post("/api/v1/webhooks", params={"book": book}, json={"url": "https://192.0.2.7/"}))
+    await house.seal()
+    async with house.database.writing(book=number_of(book)) as tx:
+        await deliveries.spread(tx, clock.now())
+
+
 async def approve(desk: Desk, book: str) -> None:
     """Leave a request for approval, its rules, and a word on it."""
     sender, anna, _ = [await desk.hire(f"{name} of {book}", "approver", book=book) for name in ("sender", "anna", "bert")]
     levels = [{"role": "approver"}, {"role": "approver", "at_least": [{"amount": "1", "currency": "USD"}]}]
     ok(await desk.house.admin.post(POLICIES, params={"book": book}, json={"kind": PAPER, "levels": levels}))
-    number = {"main": 1, "other": 2}[book]
-    asked = (await desk.submit(sender.name, WRITE, Write("1", "text"), book=number))[0]
+    asked = (await desk.submit(sender.name, WRITE, Write("1", "text"), book=number_of(book)))[0]
     assert await desk.approve(anna.name, asked.id) == "pending"
+
+
+async def reconcile(operator: httpx.AsyncClient) -> None:
+    """Leave a match, and a break that somebody spoke of."""
+    here = "/api/v1/reconciliation"
+    ok(await operator.post(f"{here}/rule-sets", json={"name": "files", "rules": [{"by": "reference"}]}))
+    for side in ("ours", "theirs"):
+        item = {"amount": "1.00", "currency": "EUR", "date": "2026-11-20"}
+        items = [item | {"id": "1", "reference": "one"}, item | {"id": "2"}]
+        ok(await operator.post(f"{here}/rule-sets/files/items", params={"side": side}, json=items))
+    ok(await operator.post(f"{here}/rule-sets/files/runs"))
+    broken = ok(await operator.get(f"{here}/breaks"))["items"][0]["id"]
+    ok(await operator.post(f"{here}/breaks/{broken}/remark", json={"remark": "who knows"}))
 
 
 # What the catalog says -----------------------------------------------------------------------------------------------
@@ -202,7 +237,12 @@ async def test_a_reader_that_names_no_books_reads_nothing(app_dsn: str) -> None:
 
 
 async def test_no_reader_sees_a_key_or_the_digest_of_one(books: Database) -> None:
-    for question in ("SELECT digest FROM access_key", "SELECT * FROM access_key", "SELECT * FROM command_key"):
+    for question in (
+        "SELECT digest FROM access_key",
+        "SELECT * FROM access_key",
+        "SELECT * FROM command_key",
+        "SELECT * FROM webhook_secret",
+    ):
         with pytest.raises(Poison, match="permission denied"):
             async with books.reading([1, 2]) as tx:
                 await tx.tuples(question)
@@ -280,6 +320,33 @@ CRIMES = [
     "DELETE FROM records_resolution",
     "UPDATE cut SET position = position + 2",
     "DELETE FROM cut",
+    "DELETE FROM webhook_endpoint",
+    "UPDATE webhook_endpoint SET added_at = added_at - interval '1 day'",
+    "UPDATE webhook_secret SET secret = 'whsec_mine'",
+    "UPDATE webhook_delivery SET number = number + 1",
+    "UPDATE inbox_dead SET body = 'another'",
+    "UPDATE inbox_dead SET state = 'replayed'",
+    "UPDATE event_reader SET name = 'another'",
+    "DELETE FROM schedule",
+    "UPDATE schedule SET name = 'another'",
+    "UPDATE firing SET due_at = due_at + interval '1 day'",
+    "TRUNCATE firing",
+    "UPDATE journal SET wakes = '{}'",
+    "DELETE FROM clearhouse_jobs.step",
+    "DROP TABLE clearhouse_jobs.procrastinate_jobs",
+    "CREATE TABLE clearhouse_jobs.mine ()",
+    "UPDATE reconciliation_item SET amount = amount + 1",
+    "DELETE FROM reconciliation_item",
+    "UPDATE reconciliation_match SET difference = 0",
+    "DELETE FROM reconciliation_match",
+    "DELETE FROM reconciliation_break",
+    "UPDATE reconciliation_break SET opened_at = now()",
+    "UPDATE reconciliation_run SET digest = sha256('another')",
+    "DELETE FROM reconciliation_run",
+    "UPDATE reconciliation_sum SET open = 0",
+    "UPDATE reconciliation_rules SET rules = '{}'",
+    "UPDATE reconciliation_remark SET text = 'another'",
+    "DELETE FROM reconciliation_remark",
 ]
 
 

@@ -3,6 +3,8 @@
 import uvloop
 from cyclopts import App
 
+from clearhouse.app.bench import events as bench_events
+from clearhouse.app.bench import kernel as bench_kernel
 from clearhouse.app.bench import ledger as bench_ledger
 from clearhouse.app.bench import printing
 from clearhouse.app.bench import records as bench_records
@@ -29,6 +31,36 @@ def ledger(*, seconds: int = 90, json: bool = False, tigerbeetle: str | None = N
     """
     found = uvloop.run(bench_ledger.run(seconds, tigerbeetle=tigerbeetle, behind=behind, tell=tell))
     printing.show(found, as_json=json)
+
+
+@app.command
+def kernel(*, seconds: int = 20, json: bool = False) -> None:
+    """Measure stages: rows a second, and how soon after a commit the work that it made begins.
+
+    Parameters
+    ----------
+    seconds
+        How long the whole run takes, about.
+    json
+        Print one JSON object instead of a table.
+
+    """
+    printing.show(uvloop.run(bench_kernel.run(seconds, tell=tell)), as_json=json)
+
+
+@app.command
+def events(*, seconds: int = 20, json: bool = False) -> None:
+    """Measure events from the journal to NATS and Kafka against publishing alone.
+
+    Parameters
+    ----------
+    seconds
+        How long the whole run takes, about.
+    json
+        Print one JSON object instead of a table.
+
+    """
+    printing.show(uvloop.run(bench_events.run(seconds, tell=tell)), as_json=json)
 
 
 @app.command

@@ -140,3 +140,7 @@ SELECT p.id FROM principal AS p
 JOIN access_grant AS g ON g.book = %(book)s AND g.principal = p.id AND g.role = 'admin'
 WHERE p.disabled_at IS NULL
 ORDER BY p.id
+
+-- name: named
+-- The principal of this name that is at home in a book.
+SELECT p.id FROM book AS b JOIN principal AS p ON p.book = b.id AND p.name = %(name)s WHERE b.name = %(book)s

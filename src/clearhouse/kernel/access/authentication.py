@@ -16,7 +16,7 @@ from clearhouse.kernel.access.roles import Role, scopes_of
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.journal import writing
 from clearhouse.kernel.journal.writing import Line
-from clearhouse.refusals import Kind, Refusal
+from clearhouse.refusals import Kind, NotFound, Refusal
 
 MEMORY_SECONDS = 1.0
 CALLERS_MAX = 10_000
@@ -136,6 +136,17 @@ class Gate:
                     return None
                 principal = kept.principal
             return _caller(await tx.rows(keys.sql["caller"], _Row, id=principal), by_token=by_token)
+
+
+async def acting(database: Database, name: str, book: str) -> Caller:
+    """Return the caller that a program of ours acts as: the principal of this name that is at home in a book."""
+    async with database.writing() as tx:
+        found = await tx.tuples(keys.sql["named"], {"name": name, "book": book})
+        rows = await tx.rows(keys.sql["caller"], _Row, id=found[0][0]) if found else []
+    caller = _caller(rows, by_token=False)
+    if caller is None:
+        raise NotFound(what="principal", id=name)
+    return caller
 
 
 def _credential(authorization: str | None, api_key: str | None) -> str:

@@ -6,7 +6,7 @@ from typing import Literal
 Role = Literal["viewer", "operator", "approver", "auditor", "admin"]
 Scope = str
 
-_READING = frozenset({"ledger:read", "calendars:read", "approvals:read"})
+_READING = frozenset({"ledger:read", "calendars:read", "approvals:read", "reconciliation:read"})
 
 SCOPES: dict[Role, frozenset[Scope]] = {
     "viewer": _READING,
@@ -18,10 +18,14 @@ SCOPES: dict[Role, frozenset[Scope]] = {
         "ledger:import",
         "calendars:write",
         "jobs:read",
+        "jobs:write",
         "approvals:withdraw",
+        "inbox:read",
+        "inbox:decide",
+        "reconciliation:write",
     },
     "approver": _READING | {"approvals:decide"},
-    "auditor": _READING | {"ledger:verify", "audit:read", "access:read", "metrics:read", "jobs:read"},
+    "auditor": _READING | {"ledger:verify", "audit:read", "access:read", "metrics:read", "jobs:read", "inbox:read"},
     "admin": frozenset(
         {
             "access:read",

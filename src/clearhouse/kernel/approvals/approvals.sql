@@ -108,6 +108,26 @@ SELECT r.id, r.kind, r.version, r.subject, r.content, r.title, r.amounts, r.leve
 FROM approval_request AS r
 WHERE r.book = %(book)s AND r.id = %(id)s
 
+-- name: listed
+-- Requests of a book, newest first, in one state or in any.
+SELECT r.id, r.kind, r.version, r.subject, r.content, r.title, r.amounts, r.levels, r.requested_at, r.requested_by, r.replaces,
+    r.state, r.level, r.given, r.expires_at, r.ended_at
+FROM approval_request AS r
+WHERE r.book = %(book)s AND (r.requested_at, r.id) < (%(before)s, %(id)s)
+    AND (%(state)s::text IS NULL OR r.state = %(state)s::text)
+ORDER BY r.requested_at DESC, r.id DESC
+LIMIT %(most)s
+
+-- name: listed_of_subject
+-- Requests for one subject, newest first, in one state or in any.
+SELECT r.id, r.kind, r.version, r.subject, r.content, r.title, r.amounts, r.levels, r.requested_at, r.requested_by, r.replaces,
+    r.state, r.level, r.given, r.expires_at, r.ended_at
+FROM approval_request AS r
+WHERE r.book = %(book)s AND r.kind = %(kind)s AND r.subject = %(subject)s AND (r.requested_at, r.id) < (%(before)s, %(id)s)
+    AND (%(state)s::text IS NULL OR r.state = %(state)s::text)
+ORDER BY r.requested_at DESC, r.id DESC
+LIMIT %(most)s
+
 -- name: inbox
 -- What waits for one person: its level asks for them, they had no hand in it, and they have not approved it yet.
 SELECT r.id, r.kind, r.version, r.subject, r.content, r.title, r.amounts, r.levels, r.requested_at, r.requested_by, r.replaces,

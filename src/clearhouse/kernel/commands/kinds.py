@@ -1,9 +1,9 @@
 """A kind of command: its name, who may ask for it, the function that runs a batch, and what the journal says."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from clearhouse.asking import Asked
@@ -23,7 +23,8 @@ class Kind(Generic[Command, Answer]):
 
     `natural` says that running it again under the same id gives the same answer without a stored key; `kept` is false where
     the answer holds a secret that must be nowhere. `told` gives what stands for a command that is too much itself: in the
-    journal where it is refused, and in what tells one body under a key from another.
+    journal where it is refused, and in what tells one body under a key from another. `events` are the types that its lines
+    may have, each with the type of its data, or None for one without: the catalogue of events is made of them.
     """
 
     name: str
@@ -35,3 +36,4 @@ class Kind(Generic[Command, Answer]):
     natural: bool = True
     kept: bool = True
     told: Callable[[Command], object] = lambda command: command
+    events: Mapping[str, Any] = field(default_factory=dict[str, Any])

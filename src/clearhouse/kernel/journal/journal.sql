@@ -6,7 +6,7 @@ SELECT set_config('clearhouse.sequencing', pg_try_advisory_xact_lock(7246002)::t
 -- name: unsealed
 -- Committed rows without a number, in id order, each with the last number and link of its book; none without the lease.
 WITH due AS (
-    SELECT id, book, digest FROM journal
+    SELECT id, book, digest, wakes FROM journal
     WHERE number IS NULL AND current_setting('clearhouse.sequencing')::boolean
     ORDER BY id LIMIT %(most)s
 ),
@@ -20,7 +20,7 @@ heads AS (
     ) AS j
 )
 
-SELECT due.id, due.book, due.digest, heads.number, heads.chain
+SELECT due.id, due.book, due.digest, due.wakes, heads.number, heads.chain
 FROM due LEFT JOIN heads ON heads.book = due.book
 ORDER BY due.id
 
@@ -38,6 +38,10 @@ CROSS JOIN LATERAL (
 UPDATE journal AS j SET number = n.number, chain = n.chain
 FROM unnest(%(ids)s::bigint[], %(numbers)s::bigint[], %(chains)s::bytea[]) AS n (id, number, chain)
 WHERE j.id = n.id AND j.number IS NULL
+
+-- name: announce
+-- Tells whoever reads events that there are more, with the commit. Only the sequencer does: it would make writers queue.
+SELECT pg_notify('clearhouse_sealed', '')
 
 -- name: rows_after
 -- Sealed rows of a book after a number.

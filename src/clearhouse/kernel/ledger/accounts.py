@@ -54,6 +54,13 @@ class AssetExists(Refusal):
     kind = Kind.REFUSED
 
 
+class AccountIdTaken(Refusal):
+    """Another account has the id of {account} in {asset}: the key of this request was used for other accounts."""
+
+    code = "account_id_taken"
+    kind = Kind.REFUSED
+
+
 class AccountExists(Refusal):
     """Account {account} in {asset} exists with another {field}."""
 
@@ -201,10 +208,10 @@ async def open_accounts(tx: Tx, asked: Sequence[Asked[OpenAccount]], at: datetim
     await tx.do(sql["open_accounts"], book=tx.book, at=at, **columns)
     found = await tx.rows(sql["accounts_of_names"], account, book=tx.book, codes=columns["codes"], assets=columns["assets"])
     there = {(each.code, each.asset): each for each in found}
-    if not new.keys() <= there.keys():  # an id is taken by another account: the key it was made of has an answer already
+    if not tx.careful and not new.keys() <= there.keys():  # the key that the id was made of may hold an answer: look first
         message = "the id of an account is taken"
         raise Duplicate(message)
-    return [row if isinstance(row, Refusal) else _same(row, there[row["code"], row["asset"]]) for row in checked]
+    return [row if isinstance(row, Refusal) else _same(row, there.get((row["code"], row["asset"]))) for row in checked]
 
 
 _COLUMNS = {
@@ -240,7 +247,9 @@ def _limits(floor: str | None, ceiling: str | None, exponent: int) -> tuple[int 
     return low, high
 
 
-def _same(row: dict[str, Any], there: Account) -> Account | Refusal:
+def _same(row: dict[str, Any], there: Account | None) -> Account | Refusal:
+    if there is None:
+        return AccountIdTaken(account=row["code"], asset=row["asset"])
     exponent = row["exponent"]
     wanted = {
         "normal": row["normal"],

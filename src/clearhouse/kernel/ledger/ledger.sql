@@ -77,8 +77,9 @@ SELECT coalesce(sum(debits), 0) AS debits, coalesce(sum(credits), 0) AS credits
 FROM ledger_shift WHERE book = %(book)s AND account = %(id)s AND day <= %(day)s
 
 -- name: settled_until
--- The instant before which nothing can be booked any more: the oldest writer at work began later.
-SELECT least(clock_timestamp(), min(xact_start)) AS instant
+-- The instant before which nothing can be booked any more: the oldest writer at work began later. It is that of this
+-- statement, taken before the look around: whoever is not at work by then books after it.
+SELECT least(statement_timestamp(), min(xact_start)) AS instant
 FROM pg_stat_activity
 WHERE application_name = 'clearhouse_writer' AND datname = current_database() AND state <> 'idle'
 

@@ -1,12 +1,13 @@
 """`clearhouse approvals …`: the rules, what waits for you, and your word on it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from cyclopts import App, Parameter
 
 from clearhouse.kernel.access.roles import Role
+from clearhouse.kernel.approvals.approval import State
 from clearhouse.refusals import Malformed
 from clearhouse.slices.operations.asked import ASKED, READING, Asked, Reading
 from clearhouse.slices.operations.ledger_cli import Most
@@ -26,10 +27,25 @@ app = App(name="approvals", help="Who releases what, and what waits for you.")
 @app.command
 def inbox(*, limit: Most = 100, how: Reading = READING) -> None:
     """List what you are asked to approve, oldest first."""
-    found = server().items(f"{APPROVALS}/inbox", most=limit, book=how.book)
+    _list(server().items(f"{APPROVALS}/inbox", most=limit, book=how.book), how)
+
+
+@app.command(name="list")
+def list_approvals(
+    *, kind: str | None = None, subject: str | None = None, state: State | None = None, limit: Most = 100,
+    how: Reading = READING,
+) -> None:  # fmt: skip
+    """List approvals, newest first: of everything, or of one subject by its kind and id."""
+    only = {"kind": kind, "subject": subject, "state": None if state is None else state.value}
+    _list(server().items(APPROVALS, most=limit, book=how.book, **only), how)
+
+
+def _list(found: list[dict[str, Any]], how: Reading) -> None:
     flat = [each | {"kind": each["subject"]["kind"], "subject": each["subject"]["id"]} for each in found]
     shown = found if how.json else flat
-    show_all(shown, ("id", "kind", "subject", "title", "amounts", "level", "requested_at", "expires_at"), json=how.json)
+    show_all(
+        shown, ("id", "kind", "subject", "title", "amounts", "state", "level", "requested_at", "expires_at"), json=how.json
+    )
 
 
 @app.command(name="show")

@@ -1,5 +1,6 @@
 """Every command of the operations slice: its name, its scope, what runs it, and what the journal says of it."""
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,8 @@ from clearhouse.kernel.approvals.policies import Policy, SetPolicy
 from clearhouse.kernel.calendars import own
 from clearhouse.kernel.calendars.own import ChangeCalendar, Definition, OpenCalendar
 from clearhouse.kernel.commands.kinds import Kind
+from clearhouse.kernel.inbox import dead
+from clearhouse.kernel.inbox.dead import Dismiss, Letter, Replay
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.ledger import accounts, days, opening, posting
 from clearhouse.kernel.ledger.accounts import Account, AddAsset, Asset, ChangeAccount, OpenAccount
@@ -51,6 +54,34 @@ class DecidedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     state: State
     level: int
     remark: str = ""
+
+
+class SealedEvent(msgspec.Struct, frozen=True):
+    """The head of the audit trail's chain, to be kept elsewhere."""
+
+    number: int
+    chain: str
+
+
+class AdministratorKeyEvent(msgspec.Struct, frozen=True):
+    """An administrator's key that was made on the machine of the database."""
+
+    principal: str
+    label: str
+
+
+class LetterEvent(msgspec.Struct, frozen=True):
+    """A message from outside that had no effect when it came: where it came in, its id there, and why."""
+
+    subscription: str
+    message: str
+    code: str
+
+
+class MoreRefusedEvent(msgspec.Struct, frozen=True):
+    """How many more were refused entrance than are written down one by one."""
+
+    count: int
 
 
 def _chosen(command: PostTransaction) -> UUID | None:
@@ -128,30 +159,109 @@ def _decided(asked: Asked[Approve] | Asked[Reject] | Asked[Withdraw], answer: Ap
     return Line(event, answer.id, told)
 
 
-POST = Kind("ledger.post", "ledger:post", posting.post, Posted, _posted, identify=_chosen)
-OPEN_ACCOUNT = Kind("ledger.open_account", "ledger:accounts", accounts.open_accounts, Account, _opened)
-CHANGE_ACCOUNT = Kind("ledger.change_account", "ledger:accounts", accounts.change_accounts, Account, _changed, natural=False)
-ADD_ASSET = Kind("ledger.add_asset", "ledger:accounts", accounts.add_assets, Asset, _asset)
-CLOSE_DAY = Kind("ledger.close_day", "ledger:close", days.close_days, ClosedDay, _closed, natural=False)
-IMPORT = Kind("ledger.import", "ledger:import", opening.import_openings, Imported, _imported, natural=False)
-OPEN_CALENDAR = Kind("calendars.open", "calendars:write", own.open_calendars, Definition, _calendar_opened)
-CHANGE_CALENDAR = Kind(
-    "calendars.change", "calendars:write", own.change_calendars, Definition, _calendar_changed, natural=False
-)
-OPEN_BOOK = Kind("access.open_book", "access:write", books.open_books, Book, _book)
-ADD_PRINCIPAL = Kind("access.add_principal", "access:write", principals.add_principals, Principal, _added)
-CHANGE_ROLES = Kind("access.change_roles", "access:write", principals.change_roles, Principal, _roles, natural=False)
-DISABLE = Kind(
-    "access.disable_principal", "access:write", principals.disable_principals, Principal, _disabled, natural=False
-)
-ISSUE_KEY = Kind("access.issue_key", "access:write", keys.issue_keys, IssuedKey, _issued, kept=False)
-REVOKE_KEY = Kind("access.revoke_key", "access:write", keys.revoke_keys, Key, _revoked)
-SET_POLICY = Kind("approvals.set_policy", "approvals:policies", policies.set_policies, Policy, _policy, natural=False)
-APPROVE = Kind("approvals.approve", "approvals:decide", decisions.approve, Approval, _decided, natural=False)
-REJECT = Kind("approvals.reject", "approvals:decide", decisions.reject, Approval, _decided, natural=False)
-WITHDRAW = Kind("approvals.withdraw", "approvals:withdraw", decisions.withdraw, Approval, _decided, natural=False)
+def _letter_due(asked: Asked[Replay], answer: Letter) -> Line:
+    return Line("inbox.replay_asked", answer.id, asked.command)
 
+
+def _letter_dismissed(asked: Asked[Dismiss], answer: Letter) -> Line:
+    return Line("inbox.dismissed", answer.id, asked.command)
+
+
+POST = Kind(
+    "ledger.post", "ledger:post", posting.post, Posted, _posted, identify=_chosen,
+    events={"ledger.posted": PostedEvent, "ledger.repeated": None},
+)  # fmt: skip
+OPEN_ACCOUNT = Kind(
+    "ledger.open_account", "ledger:accounts", accounts.open_accounts, Account, _opened,
+    events={"ledger.account_opened": OpenAccount},
+)  # fmt: skip
+CHANGE_ACCOUNT = Kind(
+    "ledger.change_account", "ledger:accounts", accounts.change_accounts, Account, _changed, natural=False,
+    events={"ledger.account_changed": ChangeAccount},
+)  # fmt: skip
+ADD_ASSET = Kind(
+    "ledger.add_asset", "ledger:accounts", accounts.add_assets, Asset, _asset,
+    events={"ledger.asset_added": Asset},
+)  # fmt: skip
+CLOSE_DAY = Kind(
+    "ledger.close_day", "ledger:close", days.close_days, ClosedDay, _closed, natural=False,
+    events={"ledger.day_closed": ClosedDay},
+)  # fmt: skip
+IMPORT = Kind(
+    "ledger.import", "ledger:import", opening.import_openings, Imported, _imported, natural=False,
+    events={"ledger.imported": ImportedEvent, "ledger.import_tried": ImportedEvent},
+)  # fmt: skip
+OPEN_CALENDAR = Kind(
+    "calendars.open", "calendars:write", own.open_calendars, Definition, _calendar_opened,
+    events={"calendars.opened": OpenCalendar},
+)  # fmt: skip
+CHANGE_CALENDAR = Kind(
+    "calendars.change", "calendars:write", own.change_calendars, Definition, _calendar_changed, natural=False,
+    events={"calendars.changed": ChangeCalendar},
+)  # fmt: skip
+OPEN_BOOK = Kind(
+    "access.open_book", "access:write", books.open_books, Book, _book,
+    events={"access.book_opened": Book},
+)  # fmt: skip
+ADD_PRINCIPAL = Kind(
+    "access.add_principal", "access:write", principals.add_principals, Principal, _added,
+    events={"access.principal_added": AddPrincipal},
+)  # fmt: skip
+CHANGE_ROLES = Kind(
+    "access.change_roles", "access:write", principals.change_roles, Principal, _roles, natural=False,
+    events={"access.roles_changed": ChangeRoles},
+)  # fmt: skip
+DISABLE = Kind(
+    "access.disable_principal", "access:write", principals.disable_principals, Principal, _disabled, natural=False,
+    events={"access.principal_disabled": None},
+)  # fmt: skip
+ISSUE_KEY = Kind(
+    "access.issue_key", "access:write", keys.issue_keys, IssuedKey, _issued, kept=False,
+    events={"access.key_issued": IssueKey},
+)  # fmt: skip
+REVOKE_KEY = Kind(
+    "access.revoke_key", "access:write", keys.revoke_keys, Key, _revoked,
+    events={"access.key_revoked": Key},
+)  # fmt: skip
+SET_POLICY = Kind(
+    "approvals.set_policy", "approvals:policies", policies.set_policies, Policy, _policy, natural=False,
+    events={"approvals.policy_set": Policy},
+)  # fmt: skip
+APPROVE = Kind(
+    "approvals.approve", "approvals:decide", decisions.approve, Approval, _decided, natural=False,
+    events={"approvals.agreed": DecidedEvent, "approvals.approved": DecidedEvent},
+)  # fmt: skip
+REJECT = Kind(
+    "approvals.reject", "approvals:decide", decisions.reject, Approval, _decided, natural=False,
+    events={"approvals.rejected": DecidedEvent},
+)  # fmt: skip
+WITHDRAW = Kind(
+    "approvals.withdraw", "approvals:withdraw", decisions.withdraw, Approval, _decided, natural=False,
+    events={"approvals.withdrawn": DecidedEvent},
+)  # fmt: skip
+REPLAY = Kind(
+    "inbox.replay", "inbox:decide", dead.replay, Letter, _letter_due, natural=False,
+    events={"inbox.replay_asked": Replay},
+)  # fmt: skip
+DISMISS = Kind(
+    "inbox.dismiss", "inbox:decide", dead.dismiss, Letter, _letter_dismissed, natural=False,
+    events={"inbox.dismissed": Dismiss},
+)  # fmt: skip
+
+# What happens without a command: by the worker, at the entrance, and on the machine itself.
+EVENTS: Mapping[str, Any] = {
+    "ledger.hold_expired": None,
+    "approvals.expired": Subject,
+    "audit.sealed": SealedEvent,
+    "access.administrator_key": AdministratorKeyEvent,
+    "inbox.dead": LetterEvent,
+    "inbox.dead_again": LetterEvent,
+    "inbox.replayed": LetterEvent,
+    "access.refused": None,
+    "access.more_refused": MoreRefusedEvent,
+}
 ALL: tuple[Kind[Any, Any], ...] = (
     POST, OPEN_ACCOUNT, CHANGE_ACCOUNT, ADD_ASSET, CLOSE_DAY, IMPORT, OPEN_CALENDAR, CHANGE_CALENDAR, OPEN_BOOK,
     ADD_PRINCIPAL, CHANGE_ROLES, DISABLE, ISSUE_KEY, REVOKE_KEY, SET_POLICY, APPROVE, REJECT, WITHDRAW,
+    REPLAY, DISMISS,
 )  # fmt: skip

@@ -8,4 +8,7 @@ UNION ALL
 SELECT 'expire approvals', count(*), min(expires_at) FROM approval_request
 WHERE book = %(book)s AND state = 'pending' AND expires_at <= clock_timestamp()
 UNION ALL
+SELECT 'send webhooks', count(*), min(next_at) FROM webhook_delivery
+WHERE book = %(book)s AND state = 'pending' AND next_at <= clock_timestamp()
+UNION ALL
 SELECT 'total', count(*), min(sealed_at) FROM ledger_seal WHERE book = %(book)s AND totalled_at IS NULL

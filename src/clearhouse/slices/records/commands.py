@@ -3,11 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from clearhouse.asking import Asked
 from clearhouse.kernel.access.roles import Role, Scope
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.slices.records import disputes, rounds, staging, structures, uploads
+from clearhouse.slices.records.bookings import Booked
 from clearhouse.slices.records.disputes import Resolve, Say
 from clearhouse.slices.records.rounds import End, Ended
 from clearhouse.slices.records.staging import Finish, Stage, Staged
@@ -28,6 +31,20 @@ SCOPES: Mapping[Role, Iterable[Scope]] = {
 }
 
 
+class StagedEvent(msgspec.Struct, frozen=True):
+    """What a reader of the journal is told of a part of an upload: how many records of it there are now."""
+
+    structure: int
+    records: int
+
+
+class SaidEvent(msgspec.Struct, frozen=True):
+    """What a reader of the journal is told of a word on a line."""
+
+    command: Say
+    state: str
+
+
 def _created(asked: Asked[Create], answer: Structure) -> Line:
     return Line("records.created", answer.settleid, asked.command)
 
@@ -46,7 +63,7 @@ def _cleared(asked: Asked[End], answer: Ended) -> Line:
 
 
 def _staged(asked: Asked[Stage], answer: Staged) -> Line:
-    return Line("records.staged", answer.upload, {"structure": asked.command.structure, "records": answer.records})
+    return Line("records.staged", answer.upload, StagedEvent(asked.command.structure, answer.records))
 
 
 def _finished(asked: Asked[Finish], answer: Counted) -> Line:
@@ -60,7 +77,7 @@ def _part(command: Stage) -> dict[str, Any]:
 
 
 def _said(asked: Asked[Say], answer: disputes.Line) -> Line:
-    return Line(f"records.{asked.command.word}", asked.command.settleid, {"command": asked.command, "state": answer.state})
+    return Line(f"records.{asked.command.word}", asked.command.settleid, SaidEvent(asked.command, answer.state))
 
 
 def _resolved(asked: Asked[Resolve], _: disputes.Line) -> Line:
@@ -73,12 +90,30 @@ def _told(command: Upload) -> dict[str, Any]:
     return {"settleid": command.settleid, "upload": command.name, "records": count, "digest": digest}
 
 
-CREATE = Kind("records.create", WRITE, structures.create_structures, Structure, _created, natural=False)
-UPLOAD = Kind("records.upload", WRITE, uploads.upload, Counted, _uploaded, identify=lambda command: command.id, told=_told)
-STAGE = Kind("records.stage", WRITE, staging.stage, Staged, _staged, told=_part)
-FINISH = Kind("records.finish", WRITE, staging.finish, Counted, _finished, identify=lambda command: command.upload)
-SETTLE = Kind("records.settle", SETTLE_ROUND, rounds.settle, Ended, _settled, natural=False)
-CLEAR = Kind("records.clear", SETTLE_ROUND, rounds.clear, Ended, _cleared, natural=False)
-SAY = Kind("records.say", DISPUTE, disputes.say, disputes.Line, _said, natural=False)
-RESOLVE = Kind("records.resolve", RESOLVE_DISPUTE, disputes.resolve, disputes.Line, _resolved, natural=False)
+_COUNTED: dict[str, Any] = {"records.uploaded": Counted, "records.repeated": Counted}
+CREATE = Kind(
+    "records.create", WRITE, structures.create_structures, Structure, _created, natural=False,
+    events={"records.created": Create},
+)  # fmt: skip
+UPLOAD = Kind(
+    "records.upload", WRITE, uploads.upload, Counted, _uploaded, identify=lambda command: command.id, told=_told,
+    events=_COUNTED,
+)  # fmt: skip
+STAGE = Kind("records.stage", WRITE, staging.stage, Staged, _staged, told=_part, events={"records.staged": StagedEvent})
+FINISH = Kind(
+    "records.finish", WRITE, staging.finish, Counted, _finished, identify=lambda command: command.upload, events=_COUNTED
+)
+SETTLE = Kind(
+    "records.settle", SETTLE_ROUND, rounds.settle, Ended, _settled, natural=False, events={"records.settled": Ended}
+)
+CLEAR = Kind("records.clear", SETTLE_ROUND, rounds.clear, Ended, _cleared, natural=False, events={"records.cleared": Ended})
+SAY = Kind(
+    "records.say", DISPUTE, disputes.say, disputes.Line, _said, natural=False,
+    events={"records.accepted": SaidEvent, "records.disputed": SaidEvent},
+)  # fmt: skip
+RESOLVE = Kind(
+    "records.resolve", RESOLVE_DISPUTE, disputes.resolve, disputes.Line, _resolved, natural=False,
+    events={"records.resolved": Resolve},
+)  # fmt: skip
+EVENTS: Mapping[str, Any] = {"records.booked": Booked}
 ALL: tuple[Kind[Any, Any], ...] = (CREATE, UPLOAD, STAGE, FINISH, SETTLE, CLEAR, SAY, RESOLVE)

@@ -73,8 +73,12 @@ class Client:
 
     def lines(self, path: str, content: bytes, *, key: str, **query: object) -> list[dict[str, Any]]:
         """Post items as NDJSON and return their results in order."""
-        headers = {"Idempotency-Key": key, "Content-Type": "application/x-ndjson"}
-        return self._asked("POST", path, query=query, headers=headers, content=content)["results"]
+        return self.content(path, content, media="application/x-ndjson", key=key, **query)["results"]
+
+    def content(self, path: str, content: bytes, *, media: str, key: str, **query: object) -> Any:
+        """Post the bytes of a file as what they are."""
+        headers = {"Idempotency-Key": key, "Content-Type": media}
+        return self._asked("POST", path, query=query, headers=headers, content=content)
 
     def stream_up(self, path: str, pieces: Iterable[bytes], media_type: str, **query: object) -> Any:
         """Post a body piece by piece, however long it is."""
@@ -92,9 +96,9 @@ class Client:
         return found
 
     @contextmanager
-    def stream(self, path: str, **query: object) -> Generator[Iterator[bytes]]:
+    def stream(self, path: str, *, accept: str = "*/*", **query: object) -> Generator[Iterator[bytes]]:
         """Give the bytes of a long answer as they come."""
-        with self._answering(), self._http.stream("GET", path, params=_texts(query)) as answer:
+        with self._answering(), self._http.stream("GET", path, params=_texts(query), headers={"Accept": accept}) as answer:
             if answer.is_error:
                 answer.read()
                 _refuse(answer)

@@ -1,6 +1,6 @@
 """The application: routers behind the entrance, with health, metrics, the OpenAPI document and its page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, cast
@@ -23,6 +23,7 @@ from clearhouse.transport.http.bulk import NDJSON
 from clearhouse.transport.http.document import Document
 from clearhouse.transport.http.entrance import Application, Entrance
 from clearhouse.transport.http.express import Express
+from clearhouse.transport.http.feed import Feed
 from clearhouse.transport.http.manual import manual
 from clearhouse.transport.http.problems import ANSWERS
 from clearhouse.transport.http.routes import get
@@ -31,17 +32,14 @@ from clearhouse.transport.http.visits import here
 VERSION = version("clearhouse")
 BODY_BYTES_MAX = 1024 * 1024
 READ = frozenset({"application/json", NDJSON})
-PUBLIC = ("/", "/health", "/openapi.json", "/docs")
+CATALOGUE = "/api/v1/events/catalogue"
+PUBLIC = ("/", "/health", "/openapi.json", "/docs", CATALOGUE)
 
 
-def _readable(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Refuse a body that calls itself something that is not read here."""
+def _readable(connection: ASGIConnection[Any, Any, Any, Any], route: BaseRouteHandler) -> None:
+    """Refuse a body that calls itself something that nobody here reads; `reads` of a route names what only that one does."""
     given = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if (
-        given
-        and given not in READ | handler.opt.get("reads", frozenset())
-        and connection.headers.get("content-length") != "0"
-    ):
+    if given and given not in READ | set(route.opt.get("reads", ())) and connection.headers.get("content-length") != "0":
         raise HTTPException(status_code=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
@@ -64,9 +62,10 @@ class _One(msgspec.Struct, frozen=True):
 
 
 def application(
-    routers: Sequence[Router], *, express: Sequence[Express] = (), door: Door, gate: Gate, limiter: Limiter
-) -> Entrance:
-    """Return an ASGI application for these routers."""
+    routers: Sequence[Router], *, express: Sequence[Express] = (), door: Door, gate: Gate, limiter: Limiter,
+    feed: Feed | None = None, catalogue: Mapping[str, Any] | None = None,
+) -> Entrance:  # fmt: skip
+    """Return an ASGI application for these routers, with the catalogue of the events that they make."""
     registry = CollectorRegistry()
     document = Document()
 
@@ -91,11 +90,15 @@ def application(
     async def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
         return document.of(request.app)
 
+    @get(CATALOGUE, include_in_schema=False)
+    async def events() -> dict[str, Any]:
+        return dict(catalogue or {})
+
     # A product whose contract says where it stands (`opt={"rooted": True}`) stands there, all else below our own path.
     theirs = [router for router in routers if router.opt.get("rooted")]
     ours = [Router("/api/v1", route_handlers=[router for router in routers if not router.opt.get("rooted")])]
     inner = Litestar(
-        route_handlers=[*ours, *theirs, health, metrics, docs, openapi],
+        route_handlers=[*ours, *theirs, health, metrics, docs, openapi, events],
         exception_handlers=ANSWERS,
         guards=[_readable],
         before_send=[_tell_methods],
@@ -105,7 +108,16 @@ def application(
         logging_config=None,
     )
     framework = cast("Application", inner)  # ASGI, whatever types the framework gives it
-    return Entrance(framework, door=door, gate=gate, limiter=limiter, public=PUBLIC, express=express, registry=registry)
+    return Entrance(
+        framework,
+        door=door,
+        gate=gate,
+        limiter=limiter,
+        public=PUBLIC,
+        express=express,
+        feed=feed or Feed(),
+        registry=registry,
+    )
 
 
 def _openapi() -> OpenAPIConfig:

@@ -14,6 +14,7 @@ from clearhouse.kernel.access.limits import Limiter
 from clearhouse.kernel.commands.submitting import Door
 from clearhouse.refusals import Kind, Refusal
 from clearhouse.transport.http.express import Express
+from clearhouse.transport.http.feed import Feed
 from clearhouse.transport.http.problems import encoded, refusal_of
 from clearhouse.transport.http.visits import Visit
 
@@ -40,12 +41,13 @@ class Entrance:
 
     def __init__(
         self, application: Application, *, door: Door, gate: Gate, limiter: Limiter, public: Iterable[str],
-        express: Iterable[Express], registry: CollectorRegistry,
+        express: Iterable[Express], feed: Feed, registry: CollectorRegistry,
     ) -> None:  # fmt: skip
         self._application = application
         self._door = door
         self._gate = gate
         self._limiter = limiter
+        self._feed = feed
         self._public = frozenset(public)
         self._express = {each.path: each for each in express}
         self._requests = Counter(
@@ -69,12 +71,7 @@ class Entrance:
                 self._count(scope["method"], message["status"], loop.time() - start)
             await send(message)
 
-        async def in_time() -> Message:
-            try:
-                async with asyncio.timeout_at(start + BODY_SECONDS_MAX):
-                    return await receive()
-            except TimeoutError as error:
-                raise TooSlow(seconds=str(int(BODY_SECONDS_MAX))) from error
+        in_time = _in_time(receive, start + BODY_SECONDS_MAX)
 
         try:
             if scope["path"] not in self._public:
@@ -115,7 +112,26 @@ class Entrance:
                 api_key = value.decode("latin-1")
         caller = await self._gate.caller(authorization, api_key)
         await self._limiter.take(caller.id)
-        return Visit(caller, self._door, self._gate)
+        return Visit(caller, self._door, self._gate, self._feed)
+
+
+def _in_time(receive: Receive, deadline: float) -> Receive:
+    """Take a body until a deadline; what is waited for behind it, the end of the connection, takes as long as it takes."""
+    whole = False
+
+    async def in_time() -> Message:
+        nonlocal whole
+        if whole:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError as error:
+            raise TooSlow(seconds=str(int(BODY_SECONDS_MAX))) from error
+        whole = not message.get("more_body", False)
+        return message
+
+    return in_time
 
 
 async def _answer(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:

@@ -15,6 +15,7 @@ from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.commands.submitting import Door
 from clearhouse.kernel.db.database import Tx
 from clearhouse.refusals import Refusal
+from clearhouse.transport.http.feed import Feed
 
 Command = TypeVar("Command")
 Answer = TypeVar("Answer")
@@ -42,6 +43,7 @@ class Visit:
     caller: Caller
     door: Door
     gate: Gate
+    feed: Feed
 
     async def submit(
         self, kind: Kind[Command, Answer], command: Command, *, book: str | None = None, key: str | None = None

@@ -72,6 +72,8 @@ CREATE TABLE approval_request (
 );
 -- Of one subject, one content at a time can be approved: two requests at once meet here.
 CREATE UNIQUE INDEX approval_live ON approval_request (book, kind, subject) WHERE state IN ('pending', 'approved');
+CREATE INDEX approval_listed ON approval_request (book, requested_at, id);
+CREATE INDEX approval_of_subject ON approval_request (book, kind, subject, requested_at, id);
 CREATE INDEX approval_waiting ON approval_request (book, requested_at, id) WHERE state = 'pending';
 CREATE INDEX approval_due ON approval_request (book, expires_at) WHERE state = 'pending';
 

@@ -1,0 +1,56 @@
+-- name: match
+-- A match.
+SELECT batch, number, name, kind, rule, asset, exponent, difference, is_posted, ours, theirs, at, by, undone_at, undone_by
+FROM reconciliation_match
+WHERE book = %(book)s AND batch = %(batch)s AND number = %(number)s
+
+-- name: matches_page
+-- The matches of a batch, in order.
+SELECT batch, number, name, kind, rule, asset, exponent, difference, is_posted, ours, theirs, at, by, undone_at, undone_by
+FROM reconciliation_match
+WHERE book = %(book)s AND batch = %(batch)s AND number > %(after)s
+ORDER BY number
+LIMIT %(most)s
+
+-- name: add_match
+-- A match that people made.
+INSERT INTO reconciliation_match (
+    book, batch, number, name, kind, asset, exponent, difference, is_posted, ours, theirs, digest, at, by
+)
+VALUES (
+    %(book)s, %(batch)s, 1, %(name)s, %(kind)s, %(asset)s, %(exponent)s, %(difference)s, %(is_posted)s, %(ours)s::bigint[],
+    %(theirs)s::bigint[], %(digest)s, %(at)s, %(by)s
+)
+
+-- name: add_parts
+-- Makes items part of a match; one that is part of another is refused by the key.
+INSERT INTO reconciliation_part (book, item, batch, number)
+SELECT %(book)s, u.item, %(batch)s, 1 FROM unnest(%(items)s::bigint[]) AS u (item) ORDER BY u.item
+
+-- name: close
+-- Closes breaks that are open.
+UPDATE reconciliation_break SET state = 'closed', closed_at = %(at)s
+WHERE book = %(book)s AND item = ANY(%(items)s::bigint[]) AND state = 'open'
+
+-- name: undo
+-- Undoes a match that stands.
+UPDATE reconciliation_match SET undone_at = %(at)s, undone_by = %(by)s
+WHERE book = %(book)s AND batch = %(batch)s AND number = %(number)s AND undone_at IS NULL
+
+-- name: free_parts
+-- Takes items out of a match.
+DELETE FROM reconciliation_part
+WHERE book = %(book)s AND item = ANY(%(items)s::bigint[]) AND batch = %(batch)s AND number = %(number)s
+
+-- name: reopen
+-- Opens the breaks of items that are in no match any more, as they were; a proposal that has been carried out is over.
+INSERT INTO reconciliation_break (book, item, name, day, state, reason, opened_at)
+SELECT %(book)s, i.number, i.name, i.day, 'open', 'undone', %(at)s::timestamptz
+FROM reconciliation_item AS i
+WHERE i.book = %(book)s AND i.number = ANY(%(items)s::bigint[])
+ORDER BY i.number
+ON CONFLICT (book, item) DO UPDATE SET state = 'open', closed_at = NULL, proposal = NULL, approval = NULL
+
+-- name: name_of_match
+-- Which rule set a match belongs to.
+SELECT name FROM reconciliation_match WHERE book = %(book)s AND batch = %(batch)s AND number = %(number)s

@@ -1,0 +1,169 @@
+-- name: plan
+-- Everything given is read once a rule, with room to sort. No merging: it would compare all equal items with each other. And
+-- where they are many no loops, whatever the statistics say, which know nothing of a book that is new.
+SELECT set_config(name, setting, true)
+FROM (
+    VALUES ('enable_nestloop', %(loops)s), ('enable_hashjoin', 'on'), ('enable_mergejoin', 'off'), ('enable_seqscan', 'on'),
+        ('enable_bitmapscan', 'on'), ('enable_material', 'on'), ('enable_memoize', 'off'),
+        ('random_page_cost', '1.1'), ('work_mem', '64MB'), ('jit', 'off'),
+        ('hash_mem_multiplier', '1'), ('plan_cache_mode', 'force_custom_plan'), ('max_parallel_workers_per_gather', '0')
+) AS wanted (name, setting)
+
+-- name: plan_as_before
+-- Back to how a writer looks things up.
+SELECT set_config(name, reset_val, true) FROM pg_settings
+WHERE name IN (
+    'enable_nestloop', 'enable_hashjoin', 'enable_mergejoin', 'enable_seqscan', 'enable_bitmapscan', 'enable_material',
+    'enable_memoize', 'random_page_cost', 'jit', 'hash_mem_multiplier', 'plan_cache_mode', 'max_parallel_workers_per_gather'
+)
+
+-- name: left
+-- What of some items is in no match, as an array that goes back as it comes, and how many of each side that are.
+SELECT coalesce(array_agg(i.number ORDER BY i.number)::text, '{}') AS items,
+    count(*) FILTER (WHERE i.side = 'ours') AS ours, count(*) FILTER (WHERE i.side = 'theirs') AS theirs
+FROM unnest(%(left)s::bigint[]) AS u (number)
+JOIN reconciliation_item AS i ON i.book = %(book)s AND i.number = u.number
+WHERE NOT EXISTS (SELECT FROM reconciliation_part AS p WHERE p.book = %(book)s AND p.item = u.number)
+
+-- name: exact
+-- One of ours with one of theirs that has the same key and amount: the first with the first, by date and id, and so on.
+-- By amount, the key is the day, ours moved by so many: distance by distance, so that nearer days come first.
+WITH rest AS (
+    SELECT i.number, i.side, i.id, i.asset, i.exponent, i.amount, i.day,
+        CASE %(by)s::text
+            WHEN 'reference' THEN i.reference WHEN 'end_to_end' THEN i.end_to_end
+            ELSE (i.day + CASE i.side WHEN 'ours' THEN %(shift)s::int ELSE 0 END)::text
+        END AS key
+    FROM unnest(%(left)s::bigint[]) AS u (number)
+    JOIN reconciliation_item AS i ON i.book = %(book)s AND i.number = u.number
+),
+ours AS (
+    SELECT r.*, row_number() OVER (PARTITION BY asset, key, amount ORDER BY day, id) AS place
+    FROM rest AS r WHERE side = 'ours' AND key IS NOT NULL
+),
+theirs AS (
+    SELECT r.*, row_number() OVER (PARTITION BY asset, key, amount ORDER BY day, id) AS place
+    FROM rest AS r WHERE side = 'theirs' AND key IS NOT NULL
+),
+pairs AS MATERIALIZED (
+    SELECT o.number AS our, t.number AS their, o.asset, o.exponent, o.id AS our_id, t.id AS their_id,
+        %(first)s::bigint + row_number() OVER (ORDER BY o.day, o.id) AS number
+    FROM ours AS o
+    JOIN theirs AS t ON t.asset = o.asset AND t.key = o.key AND t.amount = o.amount AND t.place = o.place
+),
+matches AS (
+    INSERT INTO reconciliation_match (
+        book, batch, number, name, kind, rule, asset, exponent, difference, is_posted, ours, theirs, digest, at, by
+    )
+    SELECT %(book)s, %(batch)s, p.number, %(name)s, 'rule', %(rule)s, p.asset, p.exponent, 0, false, ARRAY[p.our],
+        ARRAY[p.their], sha256(convert_to(concat_ws(E'\x1e', %(rule)s::int, p.asset, 0, p.our_id, p.their_id), 'UTF8')),
+        %(at)s, %(who)s
+    FROM pairs AS p
+),
+parts AS (
+    INSERT INTO reconciliation_part (book, item, batch, number)
+    SELECT %(book)s, u.item, %(batch)s, p.number FROM pairs AS p CROSS JOIN LATERAL (VALUES (p.our), (p.their)) AS u (item)
+    ORDER BY u.item
+)
+SELECT count(*) AS found FROM pairs
+
+-- name: nearest
+-- One of ours with one of theirs that has the same key and an amount within the tolerance. Along a line of amounts, those
+-- next to each other that are closer than their neighbours on both sides belong together; who is left is looked at again.
+WITH rest AS (
+    SELECT i.number, i.side, i.id, i.asset, i.exponent, i.amount, i.day, w.tolerance,
+        CASE %(by)s::text
+            WHEN 'reference' THEN i.reference WHEN 'end_to_end' THEN i.end_to_end
+            ELSE (i.day + CASE i.side WHEN 'ours' THEN %(shift)s::int ELSE 0 END)::text
+        END AS key
+    FROM unnest(%(left)s::bigint[]) AS u (number)
+    JOIN reconciliation_item AS i ON i.book = %(book)s AND i.number = u.number
+    JOIN unnest(%(assets)s::text[], %(tolerances)s::numeric[]) AS w (asset, tolerance) ON w.asset = i.asset
+),
+line AS (
+    SELECT r.*, row_number() OVER w AS place, lead(r.number) OVER w AS next,
+        CASE WHEN lead(r.side) OVER w <> r.side AND lead(r.amount) OVER w - r.amount <= r.tolerance
+            THEN lead(r.amount) OVER w - r.amount END AS gap
+    FROM rest AS r WHERE r.key IS NOT NULL
+    WINDOW w AS (PARTITION BY r.asset, r.key ORDER BY r.amount, r.day, r.id, r.side)
+),
+around AS (
+    SELECT l.*, lag(l.gap) OVER w AS gap_before, lead(l.gap) OVER w AS gap_after
+    FROM line AS l WINDOW w AS (PARTITION BY l.asset, l.key ORDER BY l.place)
+),
+close AS (
+    SELECT CASE side WHEN 'ours' THEN number ELSE next END AS our, CASE side WHEN 'ours' THEN next ELSE number END AS their
+    FROM around
+    WHERE gap IS NOT NULL AND (gap_before IS NULL OR gap < gap_before) AND (gap_after IS NULL OR gap <= gap_after)
+),
+pairs AS MATERIALIZED (
+    SELECT c.our, c.their, o.asset, o.exponent, o.id AS our_id, t.id AS their_id, o.amount - t.amount AS difference,
+        %(first)s::bigint + row_number() OVER (ORDER BY o.day, o.id) AS number
+    FROM close AS c
+    JOIN rest AS o ON o.number = c.our
+    JOIN rest AS t ON t.number = c.their
+),
+matches AS (
+    INSERT INTO reconciliation_match (
+        book, batch, number, name, kind, rule, asset, exponent, difference, is_posted, ours, theirs, digest, at, by
+    )
+    SELECT %(book)s, %(batch)s, p.number, %(name)s, 'rule', %(rule)s, p.asset, p.exponent, p.difference, p.difference <> 0,
+        ARRAY[p.our], ARRAY[p.their],
+        sha256(convert_to(concat_ws(E'\x1e', %(rule)s::int, p.asset, p.difference, p.our_id, p.their_id), 'UTF8')),
+        %(at)s, %(who)s
+    FROM pairs AS p
+),
+parts AS (
+    INSERT INTO reconciliation_part (book, item, batch, number)
+    SELECT %(book)s, u.item, %(batch)s, p.number FROM pairs AS p CROSS JOIN LATERAL (VALUES (p.our), (p.their)) AS u (item)
+    ORDER BY u.item
+)
+SELECT count(*) AS found FROM pairs
+
+-- name: several
+-- One item of one side with all of the other that have the same key, if their sums are within the tolerance.
+WITH rest AS (
+    SELECT i.number, i.side, i.id, i.asset, i.exponent, i.amount, i.day, coalesce(w.tolerance, 0) AS tolerance,
+        CASE %(by)s::text WHEN 'reference' THEN i.reference ELSE i.end_to_end END AS key
+    FROM unnest(%(left)s::bigint[]) AS u (number)
+    JOIN reconciliation_item AS i ON i.book = %(book)s AND i.number = u.number
+    LEFT JOIN unnest(%(assets)s::text[], %(tolerances)s::numeric[]) AS w (asset, tolerance) ON w.asset = i.asset
+),
+sums AS (
+    SELECT asset, key, min(exponent) AS exponent, min(tolerance) AS tolerance,
+        count(*) FILTER (WHERE side = 'ours') AS our_count, count(*) FILTER (WHERE side = 'theirs') AS their_count,
+        sum(CASE side WHEN 'ours' THEN amount ELSE -amount END) AS difference,
+        array_agg(number ORDER BY day, id) FILTER (WHERE side = 'ours') AS ours,
+        array_agg(number ORDER BY day, id) FILTER (WHERE side = 'theirs') AS theirs,
+        string_agg(id, E'\x1f' ORDER BY day, id) FILTER (WHERE side = 'ours') AS our_ids,
+        string_agg(id, E'\x1f' ORDER BY day, id) FILTER (WHERE side = 'theirs') AS their_ids
+    FROM rest WHERE key IS NOT NULL
+    GROUP BY asset, key
+    HAVING least(count(*) FILTER (WHERE side = 'ours'), count(*) FILTER (WHERE side = 'theirs')) = 1
+),
+pairs AS MATERIALIZED (
+    SELECT s.*, %(first)s::bigint + row_number() OVER (ORDER BY s.asset, s.key) AS number
+    FROM sums AS s WHERE abs(s.difference) <= s.tolerance
+),
+matches AS (
+    INSERT INTO reconciliation_match (
+        book, batch, number, name, kind, rule, asset, exponent, difference, is_posted, ours, theirs, digest, at, by
+    )
+    SELECT %(book)s, %(batch)s, p.number, %(name)s, 'rule', %(rule)s, p.asset, p.exponent, p.difference, p.difference <> 0,
+        p.ours, p.theirs,
+        sha256(convert_to(concat_ws(E'\x1e', %(rule)s::int, p.asset, p.difference, p.our_ids, p.their_ids), 'UTF8')),
+        %(at)s, %(who)s
+    FROM pairs AS p
+),
+parts AS (
+    INSERT INTO reconciliation_part (book, item, batch, number)
+    SELECT %(book)s, u.item, %(batch)s, p.number FROM pairs AS p CROSS JOIN LATERAL unnest(p.ours || p.theirs) AS u (item)
+    ORDER BY u.item
+)
+SELECT count(*) AS found FROM pairs
+
+-- name: digest
+-- What a run matched, in a word: the same items and the same rules give the same.
+SELECT sha256(coalesce(string_agg(m.digest, ''::bytea ORDER BY m.number), ''::bytea)) AS digest, count(*) AS matches
+FROM reconciliation_match AS m
+WHERE m.book = %(book)s AND m.batch = %(batch)s

@@ -1,0 +1,214 @@
+"""Reading and following events over HTTP: in pages, or as they happen from a real server, and until when."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+import uvicorn
+
+from clearhouse.slices.operations import feed_http
+from hooking import Hooks
+from house import House, client, ok, refused
+from people import add
+
+EVENTS = "/api/v1/events"
+OPENED = "ledger.account_opened"
+STREAM = {"Accept": "text/event-stream"}
+SECONDS_MAX = 30.0
+
+
+@dataclass(slots=True)
+class Follower:
+    """Somebody who follows, and what arrived."""
+
+    lines: AsyncIterator[str]
+    ids: list[str] = field(default_factory=list[str])
+
+    async def next(self) -> dict[str, Any]:
+        """Return the next event."""
+        async with asyncio.timeout(SECONDS_MAX):
+            async for line in self.lines:
+                name, _, value = line.partition(": ")
+                if name == "id":
+                    self.ids.append(value)
+                elif name == "data":
+                    return msgspec.json.decode(value)
+        message = "the stream has ended"
+        raise EOFError(message)
+
+
+@pytest.fixture
+async def hooks(house: House) -> AsyncGenerator[Hooks]:
+    """Give somebody who lets things happen."""
+    async with Hooks.opened(house) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def url(house: House) -> AsyncGenerator[str]:
+    """Give the address of a server on this house, which hears of what happens."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    settings = uvicorn.Config(house.entrance, log_config=None, lifespan="off", timeout_graceful_shutdown=20, ws="none")
+    server = uvicorn.Server(settings)
+    serving = asyncio.create_task(server._serve([listening]))
+    hearing = asyncio.create_task(house.feed.run(house.database))
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    house.feed.end()
+    server.should_exit = True
+    async with asyncio.timeout(10):
+        await serving
+    hearing.cancel()
+    await asyncio.gather(hearing, return_exceptions=True)
+
+
+@asynccontextmanager
+async def following(url: str, key: str, *, headers: dict[str, str] | None = None, **query: str) -> AsyncGenerator[Follower]:
+    """Follow events over the wire."""
+    asked = {**STREAM, "Authorization": key, **(headers or {})}
+    async with (
+        httpx.AsyncClient(base_url=url, timeout=SECONDS_MAX) as http,
+        http.stream("GET", EVENTS, headers=asked, params=query) as answered,
+    ):
+        assert answered.status_code == 200, await answered.aread()
+        assert answered.headers["content-type"].startswith("text/event-stream")
+        yield Follower(answered.aiter_lines())
+
+
+def pages(found: list[Any], size: int) -> Iterator[list[Any]]:
+    yield from (found[start : start + size] for start in range(0, len(found), size))
+
+
+# In pages ------------------------------------------------------------------------------------------------------------
+
+
+async def test_events_are_read_in_pages_each_once_and_in_order(hooks: Hooks) -> None:
+    await hooks.happen(*(f"shop:{number}" for number in range(7)))
+    whole = ok(await hooks.operator.get(EVENTS, params={"limit": 1000}))["items"]
+    found: list[Any] = []
+    more: str | None = ""
+    while more is not None:
+        page = ok(await hooks.operator.get(EVENTS, params={"limit": 3, **({"cursor": more} if more else {})}))
+        found += page["items"]
+        more = page["next"]
+    assert found == whole
+    assert [each["data"]["code"] for each in whole if each["type"] == OPENED] == [f"shop:{number}" for number in range(7)]
+    places = [tuple(int(part) for part in each["id"].split("-")) for each in whole]
+    assert places == sorted(set(places))
+
+
+async def test_a_reader_may_ask_for_some_types_or_for_one_subject(hooks: Hooks) -> None:
+    await hooks.happen("shop", "till")
+    opened = ok(await hooks.operator.get(EVENTS, params={"type": "ledger."}))["items"]
+    assert {each["type"] for each in opened} == {OPENED}
+    one = ok(await hooks.operator.get(EVENTS, params={"subject": opened[1]["subject"]}))["items"]
+    assert one == [opened[1]]
+    after = ok(await hooks.operator.get(EVENTS, params={"after": opened[0]["id"], "type": OPENED}))["items"]
+    assert after == [opened[1]]
+
+
+@pytest.mark.parametrize("after", ["rubbish", "2-1-0", "1-1", "1-99999999999999999999-0"])
+async def test_a_place_that_is_none_of_this_book_is_refused(hooks: Hooks, after: str) -> None:
+    for headers in ({}, STREAM):
+        answered = await hooks.operator.get(EVENTS, params={"after": after}, headers=headers)
+        assert refused(answered, 400) == "malformed_cursor"
+
+
+async def test_what_was_refused_is_no_event(hooks: Hooks) -> None:
+    await hooks.happen("shop")
+    refused(await hooks.operator.post("/api/v1/ledger/accounts", json={"code": "shop", "asset": "NONE"}), 422)
+    await hooks.house.seal()
+    found = ok(await hooks.operator.get(EVENTS, params={"limit": 1000}))["items"]
+    assert {each["type"] for each in found if each["type"].startswith("ledger.")} == {OPENED}
+
+
+# As they happen ------------------------------------------------------------------------------------------------------
+
+
+async def test_who_follows_is_told_of_what_was_and_of_what_comes(hooks: Hooks, url: str) -> None:
+    await hooks.happen("shop")
+    async with following(url, hooks.operator.headers["Authorization"], type=OPENED) as follower:
+        assert (await follower.next())["data"]["code"] == "shop"
+        await hooks.happen("till")
+        assert (await follower.next())["data"]["code"] == "till"
+
+
+async def test_who_comes_back_with_the_last_id_goes_on_behind_it(hooks: Hooks, url: str) -> None:
+    codes = [f"shop:{number}" for number in range(20)]
+    await hooks.happen(*codes)
+    got: list[str] = []
+    last: dict[str, str] = {}
+    while len(got) < len(codes):
+        async with following(url, hooks.operator.headers["Authorization"], type=OPENED, headers=last) as follower:
+            got += [(await follower.next())["data"]["code"] for _ in range(5)]
+            last = {"Last-Event-ID": follower.ids[-1]}
+    assert got == codes
+
+
+async def test_one_who_reads_nothing_holds_nobody_back(hooks: Hooks, url: str) -> None:
+    key = hooks.operator.headers["Authorization"]
+    async with following(url, key) as idle, following(url, key, type=OPENED) as other:
+        for codes in pages([f"shop:{number}" for number in range(60)], 20):
+            await hooks.happen(*codes)
+            assert [(await other.next())["data"]["code"] for _ in codes] == codes
+        found = [(await idle.next())["id"] for _ in range(60)]
+    assert len(set(found)) == 60
+
+
+async def test_a_line_that_is_quiet_says_now_and_then_that_it_is_there(
+    hooks: Hooks, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_http, "HEARTBEAT_SECONDS", 0.0)
+    async with (
+        following(url, hooks.operator.headers["Authorization"], type="nothing.") as follower,
+        asyncio.timeout(SECONDS_MAX),
+    ):
+        said = [line async for line in _some(follower.lines, 6)]
+    assert ": still here" in said
+    assert any(line.startswith("id: 1-") for line in said)
+
+
+async def _some(lines: AsyncIterator[str], count: int) -> AsyncIterator[str]:
+    async for line in lines:
+        yield line
+        count -= 1
+        if count == 0:
+            return
+
+
+async def test_a_stream_ends_when_its_key_is_revoked(hooks: Hooks, url: str) -> None:
+    person = await add(hooks.house, "auditor")
+    async with following(url, f"Bearer {person.secret}", type=OPENED) as follower:
+        await hooks.happen("shop")
+        assert (await follower.next())["data"]["code"] == "shop"
+        ok(await hooks.house.admin.post(f"/api/v1/access/keys/{person.key}/revoke"))
+        with pytest.raises(EOFError):
+            await follower.next()
+
+
+async def test_a_stream_ends_when_the_right_to_it_is_taken_away(hooks: Hooks, url: str) -> None:
+    person = await add(hooks.house, "auditor")
+    async with following(url, f"Bearer {person.secret}", type=OPENED) as follower:
+        roles = {"roles": ["viewer"]}
+        ok(await hooks.house.admin.put(f"/api/v1/access/principals/{person.id}/roles", json=roles))
+        with pytest.raises(EOFError):
+            await follower.next()
+
+
+async def test_streams_end_with_the_server(hooks: Hooks, url: str) -> None:
+    async with following(url, hooks.operator.headers["Authorization"], type="nothing.") as follower:
+        hooks.house.feed.end()
+        with pytest.raises(EOFError):
+            await follower.next()
+
+
+async def test_whoever_may_not_read_events_may_not_follow_them(hooks: Hooks) -> None:
+    viewer = await hooks.house.caller("viewer")
+    for headers in ({}, STREAM):
+        assert refused(await viewer.get(EVENTS, headers=headers), 403) == "denied"
+    assert refused(await client(hooks.house.entrance, "").get(EVENTS, headers=STREAM), 401) == "unauthenticated"

@@ -1,0 +1,434 @@
+"""The law of reconciliation: whatever the items and the rules, a run matches as a slow and obvious model of it does."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from clearhouse import ids
+from clearhouse.kernel.access.callers import Caller
+from clearhouse.kernel.access.principals import AddPrincipal
+from clearhouse.kernel.approvals.policies import Sum
+from clearhouse.kernel.commands.kinds import Kind
+from clearhouse.kernel.commands.submitting import Door
+from clearhouse.kernel.db.database import Database
+from clearhouse.kernel.ledger import accounts, balances
+from clearhouse.kernel.ledger.accounts import OpenAccount
+from clearhouse.kernel.reconciliation import breaks, matches, runs
+from clearhouse.kernel.reconciliation.breaks import Filter
+from clearhouse.kernel.reconciliation.items import Deliver, Item, Side
+from clearhouse.kernel.reconciliation.matches import UndoMatch
+from clearhouse.kernel.reconciliation.rules import DefineRules, Rule
+from clearhouse.kernel.reconciliation.runs import Run, StartRun
+from clearhouse.money import decimal_text
+from clearhouse.refusals import Refusal
+from clearhouse.slices.operations import commands
+from clearhouse.slices.operations.reconciliation_commands import DEFINE, DELIVER, RUN, UNDO
+from trying import tried
+
+FIRST = date(2026, 11, 2)
+ASSETS = ("EUR", "USD")
+SIDES: tuple[Side, ...] = ("ours", "theirs")
+SCOPES = frozenset({"reconciliation:write", "ledger:accounts", "access:write"})
+Group = tuple[int, frozenset[str], frozenset[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """An item on paper."""
+
+    side: Side
+    id: str
+    asset: str
+    amount: int
+    day: int
+    reference: str | None
+    end_to_end: str | None
+
+    @property
+    def order(self) -> tuple[int, str]:
+        return self.day, self.id
+
+    @property
+    def signed(self) -> int:
+        return self.amount if self.side == "ours" else -self.amount
+
+    @property
+    def item(self) -> Item:
+        day = FIRST + timedelta(days=self.day)
+        return Item(self.id, decimal_text(self.amount, 2), self.asset, day, self.reference, self.end_to_end)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A rule on paper."""
+
+    by: str
+    many: bool
+    days: int
+    tolerance: int
+
+    @property
+    def rule(self) -> Rule:
+        tolerated = [Sum(decimal_text(self.tolerance, 2), asset) for asset in ASSETS] if self.tolerance else []
+        return Rule(self.by, self.many, self.days if self.by == "amount" else None, tolerated)  # type: ignore[arg-type] - one of them
+
+    def key(self, thing: Thing, shift: int = 0) -> object:
+        if self.by == "amount":
+            return thing.day + (shift if thing.side == "ours" else 0)
+        return thing.reference if self.by == "reference" else thing.end_to_end
+
+    def fits(self, our: Thing, their: Thing) -> bool:
+        """Tell whether two items may be matched at all."""
+        near = any(self.key(our, shift) == self.key(their) for shift in range(-self.days, self.days + 1))
+        known = self.key(our) is not None
+        return known and near and our.asset == their.asset and abs(our.amount - their.amount) <= self.tolerance
+
+    def narrower(self, other: "Way") -> bool:
+        return (
+            (self.by, self.many) == (other.by, other.many) and self.days <= other.days and self.tolerance <= other.tolerance
+        )
+
+
+# The model -----------------------------------------------------------------------------------------------------------
+
+
+class Paper:
+    """Matching by hand, one after another."""
+
+    def __init__(self, things: list[Thing]) -> None:
+        self.left = sorted(things, key=lambda each: each.order)
+        self.found: list[tuple[int, list[Thing]]] = []
+
+    def take(self, place: int, *chosen: Thing) -> None:
+        self.found.append((place, list(chosen)))
+        self.left = [each for each in self.left if each not in chosen]
+
+    def of(self, side: str) -> list[Thing]:
+        return [each for each in self.left if each.side == side]
+
+    def apply(self, place: int, way: Way) -> None:
+        if way.many:
+            self.several(place, way)
+            return
+        shifts = [0, *(shift for day in range(1, way.days + 1) for shift in (-day, day))]
+        for shift in shifts:
+            self.exact(place, way, shift)
+        for shift in shifts if way.tolerance else []:
+            while self.nearest(place, way, shift):
+                pass
+
+    def exact(self, place: int, way: Way, shift: int) -> None:
+        for our in self.of("ours"):
+            for their in self.of("theirs"):
+                same = (our.asset, our.amount, way.key(our, shift)) == (their.asset, their.amount, way.key(their))
+                if same and way.key(our) is not None:
+                    self.take(place, our, their)
+                    break
+
+    def lines(self, way: Way, shift: int = 0) -> Iterator[list[Thing]]:
+        by_key: defaultdict[object, list[Thing]] = defaultdict(list)
+        for each in self.left:
+            if way.key(each) is not None:
+                by_key[each.asset, way.key(each, shift)].append(each)
+        yield from by_key.values()
+
+    def nearest(self, place: int, way: Way, shift: int) -> bool:
+        chosen: list[tuple[Thing, Thing]] = []
+        for line in self.lines(way, shift):
+            line.sort(key=lambda each: (each.amount, each.order, each.side))
+            pairs = list(pairwise(line))
+            gaps = [
+                high.amount - low.amount if low.side != high.side and high.amount - low.amount <= way.tolerance else 10**9
+                for low, high in pairs
+            ]
+            around = [10**9, *gaps, 10**9]
+            chosen += [
+                pair
+                for at, (pair, gap) in enumerate(zip(pairs, gaps, strict=True), start=1)
+                if gap < 10**9 and gap < around[at - 1] and gap <= around[at + 1]
+            ]
+        for pair in chosen:
+            self.take(place, *pair)
+        return bool(chosen)
+
+    def several(self, place: int, way: Way) -> None:
+        for line in self.lines(way):
+            counts = [sum(each.side == side for each in line) for side in SIDES]
+            if min(counts) == 1 and abs(sum(each.signed for each in line)) <= way.tolerance:
+                self.take(place, *line)
+
+    def groups(self) -> set[Group]:
+        return {(place, _names(chosen, "ours"), _names(chosen, "theirs")) for place, chosen in self.found}
+
+
+def _names(chosen: list[Thing], side: str) -> frozenset[str]:
+    return frozenset(each.id for each in chosen if each.side == side)
+
+
+def model(things: list[Thing], ways: list[Way]) -> Paper:
+    paper = Paper(things)
+    for place, way in enumerate(ways, start=1):
+        paper.apply(place, way)
+    return paper
+
+
+# The house -----------------------------------------------------------------------------------------------------------
+
+
+class Desk:
+    """A door, somebody who reconciles, and accounts for what differs."""
+
+    def __init__(self, database: Database) -> None:
+        self.database, self.door = database, Door(database)
+        self.by, self.count = ids.NOBODY, 0
+
+    async def open(self) -> None:
+        added = await self.submit(commands.ADD_PRINCIPAL, AddPrincipal("clerk", kind="person", roles=["operator"]))
+        self.by = ids.parse("prn", added.id)
+        for asset in ASSETS:
+            for code in ("nostro", "differences"):
+                await self.submit(commands.OPEN_ACCOUNT, OpenAccount(code, asset, "debit"))
+
+    async def submit(self, kind: Kind[Any, Any], command: Any) -> Any:
+        caller = Caller(self.by, "clerk", books={"main": 1}, scopes={1: SCOPES})
+        answer = (await self.door.submit(kind, [command], caller=caller, book=1))[0]
+        assert not isinstance(answer, Refusal), answer
+        return answer
+
+    async def rules(self, ways: list[Way]) -> str:
+        self.count += 1
+        name = f"set-{self.count}"
+        rules = [way.rule for way in ways]
+        await self.submit(DEFINE, DefineRules(name, rules, account="nostro", write_off="differences"))
+        return name
+
+    async def run(self, name: str, things: list[Thing]) -> Run:
+        for side in SIDES:
+            some = [each.item for each in things if each.side == side]
+            await self.submit(DELIVER, Deliver(name, side, some))
+        return await self.submit(RUN, StartRun(name))
+
+    async def groups(self, run: Run) -> set[Group]:
+        async with self.database.reading([1]) as tx:
+            found = await matches.of_batch(tx, ids.parse("run", run.id), most=1_000)
+        return {(m.rule or 0, frozenset(i.id for i in m.ours), frozenset(i.id for i in m.theirs)) for m in found}
+
+    async def open_items(self, name: str) -> dict[tuple[str, str], Any]:
+        async with self.database.reading([1]) as tx:
+            found = await breaks.listed(tx, Filter(rule_set=name), most=1_000)
+        return {(each.item.side, each.item.id): each for each in found}
+
+    async def same_again(self, run: Run) -> bool:
+        async with self.database.writing(book=1) as tx:
+            return (await runs.verify(tx, run.id, run.at)).same
+
+    async def balances(self) -> list[str]:
+        async with self.database.reading([1]) as tx:
+            return [
+                balances.balance_now(await accounts.find(tx, code, asset)).balance
+                for asset in ASSETS
+                for code in ("nostro", "differences")
+            ]
+
+
+@pytest.fixture
+def desk(app_dsn: str) -> Iterator[tuple[asyncio.Runner, Desk]]:
+    with asyncio.Runner() as runner:
+        database = runner.run(Database.open(app_dsn))
+        made = Desk(database)
+        runner.run(made.open())
+        yield runner, made
+        runner.run(made.door.close())
+        runner.run(database.close())
+
+
+@st.composite
+def things(draw: st.DrawFn) -> list[Thing]:
+    texts = st.sampled_from([None, "a", "a", "a", "b"])
+    each = st.tuples(
+        st.sampled_from(SIDES), st.sampled_from(["EUR", "EUR", "EUR", "EUR", "USD"]),
+        st.sampled_from([-2, 1, 4, 4, 4, 4, 5, 6, 8, 9]), st.integers(0, 3), texts, texts,
+    )  # fmt: skip
+    size = draw(st.integers(0, 24))
+    drawn = draw(st.lists(each, min_size=size, max_size=size))
+    names = draw(st.permutations(range(len(drawn))))
+    return [Thing(side, f"i{n:02}", *rest) for n, (side, *rest) in zip(names, drawn, strict=True)]
+
+
+@st.composite
+def ways(draw: st.DrawFn) -> list[Way]:
+    found: list[Way] = []
+    for _ in range(draw(st.integers(1, 4))):
+        by = draw(st.sampled_from(["reference", "end_to_end", "amount"]))
+        way = Way(by, by != "amount" and draw(st.booleans()), draw(st.integers(0, 3)) if by == "amount" else 0,
+                  draw(st.sampled_from([0, 0, 1, 3])))  # fmt: skip
+        if not any(way.narrower(earlier) for earlier in found):
+            found.append(way)
+    return found
+
+
+def _line(*amounts: tuple[int, Side]) -> list[Thing]:
+    """Return items of one reference, which differ by what their neighbours differ by."""
+    return [Thing(side, f"{place}", "EUR", amount, 0, "a", None) for place, (amount, side) in enumerate(amounts)]
+
+
+# The laws ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_matches_what_the_model_matches_and_adds_up(desk: tuple[asyncio.Runner, Desk]) -> None:
+    runner, clerk = desk
+
+    async def holds(chosen: list[Thing], rules: list[Way]) -> None:
+        name, paper = await clerk.rules(rules), model(chosen, rules)
+        before = await clerk.balances()
+        run = await clerk.run(name, chosen)
+        assert await clerk.groups(run) == paper.groups()
+        assert set(await clerk.open_items(name)) == {(each.side, each.id) for each in paper.left}
+        adds_up(run, chosen, paper)
+        leaves_nothing(paper, rules)
+        assert await clerk.same_again(run)
+        assert (await clerk.balances() == before) == all(moved == 0 for moved in written_off(paper).values())
+
+    @tried(60, many=5_000)
+    @given(things(), ways())
+    @example(
+        _line((4, "ours"), (5, "theirs"), (6, "ours"), (7, "theirs")), [Way("reference", many=False, days=0, tolerance=1)]
+    )
+    def law(chosen: list[Thing], rules: list[Way]) -> None:
+        runner.run(holds(chosen, rules))
+
+    law()
+
+
+def adds_up(run: Run, chosen: list[Thing], paper: Paper) -> None:
+    """Hold the sums of a run against what was given and what is left."""
+    for each in run.sums:
+        mine = [t for t in chosen if (t.side, t.asset) == (each.side, each.currency)]
+        left = [t for t in paper.left if (t.side, t.asset) == (each.side, each.currency)]
+        assert (each.new_items, each.new) == (len(mine), decimal_text(sum(t.amount for t in mine), 2))
+        assert (each.open_items, each.open) == (len(left), decimal_text(sum(t.amount for t in left), 2))
+        matched = sum(t.amount for t in mine) - sum(t.amount for t in left)
+        assert (each.matched_items, each.matched) == (len(mine) - len(left), decimal_text(matched, 2))
+    assert {(each.side, each.currency) for each in run.sums} == {(each.side, each.asset) for each in chosen}
+
+
+def leaves_nothing(paper: Paper, rules: list[Way]) -> None:
+    """See that no two items are left which a rule would have matched."""
+    for way in rules:
+        if not way.many:
+            assert not [(o, t) for o in paper.of("ours") for t in paper.of("theirs") if way.fits(o, t)]
+
+
+def written_off(paper: Paper) -> dict[str, int]:
+    found: defaultdict[str, int] = defaultdict(int)
+    for _, chosen in paper.found:
+        found[chosen[0].asset] += sum(each.signed for each in chosen)
+    return found
+
+
+def test_what_is_open_goes_on_to_the_next_run_and_an_undo_restores(desk: tuple[asyncio.Runner, Desk]) -> None:
+    runner, clerk = desk
+
+    async def holds(chosen: list[Thing], rules: list[Way], cut: int, pick: int) -> None:
+        name, early, late = await clerk.rules(rules), chosen[:cut], chosen[cut:]
+        first, then = await clerk.run(name, early), model(early, rules)
+        second, later = (
+            await clerk.run(name, [*early, *late]),
+            model([*then.left, *late], rules),
+        )  # delivered again: no matter
+        assert (await clerk.groups(first), await clerk.groups(second)) == (then.groups(), later.groups())
+        assert set(await clerk.open_items(name)) == {(each.side, each.id) for each in later.left}
+        assert [await clerk.same_again(first), await clerk.same_again(second)] == [True, True]
+        await undone(name, second, pick, later, rules)
+
+    async def undone(name: str, run: Run, pick: int, paper: Paper, rules: list[Way]) -> None:
+        async with clerk.database.reading([1]) as tx:
+            found = await matches.of_batch(tx, ids.parse("run", run.id), most=1_000)
+        if not found:
+            return
+        match = found[pick % len(found)]
+        own = {(i.side, i.id) for i in (*match.ours, *match.theirs)}
+        before = await clerk.open_items(name)
+        await clerk.submit(UNDO, UndoMatch(match.id))
+        after = await clerk.open_items(name)
+        assert {place: each for place, each in after.items() if place not in own} == before
+        assert set(after) == set(before) | own
+        # What is left of the run and what was undone, matched again: nothing but what an undo had freed could come of it.
+        again = await clerk.submit(RUN, StartRun(name))
+        freed = [*paper.left, *(t for _, chosen in paper.found for t in chosen if (t.side, t.id) in own)]
+        assert await clerk.groups(again) == model(freed, rules).groups()
+        assert await clerk.same_again(run)
+
+    @tried(30, many=3_000)
+    @given(things(), ways(), st.integers(0, 16), st.integers(0, 16))
+    def law(chosen: list[Thing], rules: list[Way], cut: int, pick: int) -> None:
+        runner.run(holds(chosen, rules, cut, pick))
+
+    law()
+
+
+def test_the_same_items_have_the_same_digest_in_whatever_order_they_come(desk: tuple[asyncio.Runner, Desk]) -> None:
+    runner, clerk = desk
+
+    async def holds(chosen: list[Thing], rules: list[Way]) -> None:
+        runs_of = [await clerk.run(await clerk.rules(rules), order) for order in (chosen, chosen[::-1])]
+        assert runs_of[0].digest == runs_of[1].digest
+
+    @tried(20, many=2_000)
+    @given(things(), ways())
+    def law(chosen: list[Thing], rules: list[Way]) -> None:
+        runner.run(holds(chosen, rules))
+
+    law()
+
+
+def test_money_that_is_written_off_comes_back_with_the_undo(desk: tuple[asyncio.Runner, Desk]) -> None:
+    runner, clerk = desk
+
+    async def scene() -> None:
+        name = await clerk.rules([Way("reference", many=False, days=0, tolerance=3)])
+        before = await clerk.balances()
+        items = [Thing("ours", "o", "EUR", 100, 0, "a", None), Thing("theirs", "t", "EUR", 98, 0, "a", None)]
+        run = await clerk.run(name, items)
+        assert await clerk.balances() == ["-0.02", "0.02", *before[2:]]
+        found = (await clerk.groups(run)).pop()
+        assert found == (1, frozenset("o"), frozenset("t"))
+        await clerk.submit(UNDO, UndoMatch(f"mat_{run.id[4:]}-1"))
+        assert await clerk.balances() == before
+
+    runner.run(scene())
+
+
+def test_two_runs_at_once_match_nothing_twice(desk: tuple[asyncio.Runner, Desk]) -> None:
+    runner, clerk = desk
+
+    async def scene() -> None:
+        name = await clerk.rules([Way("amount", many=False, days=3, tolerance=0)])
+        for side in SIDES:
+            some = [Thing(side, f"{n}", "EUR", 1 + n % 3, n % 4, None, None).item for n in range(200)]
+            await clerk.submit(DELIVER, Deliver(name, side, some))
+        others = [Desk(clerk.database) for _ in range(3)]
+        for each in others:
+            each.by = clerk.by
+        made: list[Run] = await asyncio.gather(*(each.submit(RUN, StartRun(name)) for each in (clerk, *others)))
+        assert sorted(run.matches for run in made) == [0, 0, 0, 200]
+        async with clerk.database.reading([1]) as tx:
+            found = await tx.tuples("SELECT count(*), count(DISTINCT item) FROM reconciliation_part")
+        assert found == [(400, 400)]
+
+    runner.run(scene())
+
+
+def test_the_model_itself_prefers_the_nearer_day_and_the_first_id() -> None:
+    our = Thing("ours", "o", "EUR", 5, 2, None, None)
+    far, near, same = (Thing("theirs", name, "EUR", 5, day, None, None) for name, day in (("a", 0), ("c", 1), ("b", 1)))
+    paper = model([our, far, near, same], [Way("amount", many=False, days=2, tolerance=0)])
+    assert paper.groups() == {(1, frozenset("o"), frozenset("b"))}
