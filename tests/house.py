@@ -58,9 +58,12 @@ class House:
         await admin.aclose()
         await door.close()
 
-    async def caller(self, *roles: str, name: str = "", book: str = "main", kind: str = "service") -> httpx.AsyncClient:
+    async def caller(
+        self, *roles: str, name: str = "", book: str = "main", kind: str = "service", organisation: str = ""
+    ) -> httpx.AsyncClient:
         """Add a principal with these roles, issue it a key, and return a client that shows it."""
         body = {"name": name or f"{'-'.join(roles)} of {book}", "roles": list(roles), "kind": kind}
+        body |= {"organisation": organisation} if organisation else {}
         added = ok(await self.admin.post("/api/v1/access/principals", params={"book": book}, json=body))
         path = f"/api/v1/access/principals/{added['id']}/keys"
         issued = ok(await self.admin.post(path, params={"book": book}, json={}))

@@ -149,7 +149,17 @@ def program(folder: Path, *, user: int | None = None, verb: str = "run", **setti
         "MEMORY_MB": str(MEMORY_BYTES // 1024**2),
         **settings,
     }
-    unset = {"DATABASE_URL", "REDIS_URL", "HTTP_HOST", "ADMIN_KEY", "JWT_SECRET"}
+    unset = {
+        "DATABASE_URL",
+        "REDIS_URL",
+        "NATS_URL",
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "KAFKA_TOPIC",
+        "INBOX",
+        "HTTP_HOST",
+        "ADMIN_KEY",
+        "JWT_SECRET",
+    }
     inherited = {name: value for name, value in os.environ.items() if name not in unset}
     log = folder.parent / f"told-{time.monotonic_ns()}"
     with log.open("w") as told:

@@ -21,7 +21,7 @@ from journeys.test_roles import ROLES, filled, routes, tried
 REFERENCE = Path(__file__).parent.parent.parent / "docs" / "reference"
 # What takes a thousand rows, what the workers do, and how an approval can end otherwise.
 ELSEWHERE = {
-    "inbox.dead_again", "inbox.replayed", "audit.sealed", "ledger.hold_expired", "approvals.expired", "approvals.approved",
+    "inbox.dead_again", "inbox.replayed", "audit.sealed", "ledger.hold_expired", "approvals.expired",
     "approvals.withdrawn",
 }  # fmt: skip
 PATH = "/api/v1/events/catalogue"

@@ -199,7 +199,30 @@ def test_jobs_say_what_waits(clearhouse: Clearhouse) -> None:
         "expire approvals",
         "send webhooks",
         "total",
+        "schedules.tick",
+        "schedules.run",
     }
+    assert [each["name"] for each in clearhouse("jobs", "queues", "--json").json] == ["schedules"]
+    assert clearhouse("jobs", "aside", "schedules.run", "--json").json == []
+    assert clearhouse("jobs", "retry", "schedules.run", "--json").json["ids"] == []
+    assert "later" in clearhouse("jobs", "queues").out
+
+
+def test_an_operator_lets_a_job_happen_by_the_clock(clearhouse: Clearhouse, tmp_path: Path) -> None:
+    (tmp_path / "arguments").write_text("{}")
+    words = ("schedules", "set", "nightly", "30 0 * * *", "ledger.close_day", "--zone", "Europe/Berlin", "--json")
+    assert clearhouse(*words, "--arguments", str(tmp_path / "arguments")).json["state"] == "active"
+    assert clearhouse("schedules", "pause", "nightly", "--json").json["state"] == "paused"
+    assert clearhouse("schedules", "resume", "nightly", "--json").json["next_at"] is not None
+    assert clearhouse("schedules", "run", "nightly", "--json").json["last_fired_at"] is not None
+    assert clearhouse("schedules", "show", "nightly", "--json").json["cron"] == "30 0 * * *"
+    assert "nightly" in clearhouse("schedules", "list").out
+    said = clearhouse("schedules", "set", "never", "0 0 31 2 *", "ledger.close_day")
+    assert (said.status, "there is no such day" in said.err) == (2, True)
+    for file, problem in ((tmp_path / "nowhere", "No such file"), (tmp_path / "broken", "malformed")):
+        (tmp_path / "broken").write_text("{")
+        said = clearhouse("schedules", "set", "nightly", "* * * * *", "ledger.close_day", "--arguments", str(file))
+        assert (said.status, problem in said.err) == (2, True)
 
 
 def test_an_administrator_adds_a_webhook_and_an_operator_sees_what_became_of_it(clearhouse: Clearhouse) -> None:
@@ -263,6 +286,13 @@ def test_a_word_on_an_approval_that_is_not_there_is_refused(clearhouse: Clearhou
     for words in (("approve", "apr_x", "--level", "1"), ("reject", "apr_x", "too much")):
         said = clearhouse("approvals", *words)
         assert (said.status, "approvals:decide" in said.err) == (2, True)
+
+
+def test_messages_that_had_no_effect_are_listed_and_decided_on(clearhouse: Clearhouse) -> None:
+    assert clearhouse("inbox", "dead", "--state", "waiting", "--json").json == []
+    for words in (("show", "ltr_x"), ("replay", "ltr_x"), ("dismiss", "ltr_x", "--remark", "a test")):
+        said = clearhouse("inbox", *words)
+        assert (said.status, "dead_letter_not_found" in said.err) == (2, True)
 
 
 def test_two_files_are_reconciled_and_what_is_left_is_somebodys(clearhouse: Clearhouse, tmp_path: Path) -> None:
@@ -350,3 +380,35 @@ def test_a_calendar_that_is_never_open_is_refused_in_a_sentence(clearhouse: Clea
     assert "no open day within a year" in said.err
     wrong = clearhouse("calendars", "change", "bills", "--close-early", "2027-05-17")
     assert (wrong.status, "[malformed]" in wrong.err) == (2, True)
+
+
+def test_records_are_uploaded_from_a_folder_once_traced_and_settled(clearhouse: Clearhouse, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "calls.ndjson").write_text('{"app": "a", "op": "CREATE"}\n{"app": "b"}\n')
+    (tmp_path / "deep" / "calls.csv").write_text("app,op\na,DELETE\n")
+    (tmp_path / "deep" / "calls.json").write_text('[{"app": "c", "op": 1}]')
+    (tmp_path / "readme.txt").write_text("not a record")
+    made = clearhouse("records", "create", "calls", "app", "op", "--json").json
+    assert (made["settleid"], made["aggregationMetrics"]) == ("calls", ["op"])
+    shown: Any = {}
+    for _ in range(2):
+        told = clearhouse("records", "upload", "calls", str(tmp_path), "--json").json
+        assert [Path(each["file"]).name for each in told] == ["calls.ndjson", "calls.csv", "calls.json"]
+        shown = clearhouse("records", "show", "calls", "--json").json
+        assert shown["aggregates"] == {"a": {"op": "2"}, "c": {"op": "1"}}
+    assert [each["place"] for each in clearhouse("records", "trace", "calls", "a", "--json").json] == [1, 1]
+    assert clearhouse("records", "settle", "calls", "--json").json == shown["aggregates"]
+    assert clearhouse("records", "settled", "calls", "--json").json[0]["aggregates"] == shown["aggregates"]
+    assert clearhouse("records", "clear", "calls", "--json").json["lastUpdate"]["operation"] == "Clear"
+    assert len(clearhouse("records", "history", "calls", "--json").json) == 6
+    assert "calls" in clearhouse("records", "list").out
+
+
+def test_a_file_with_a_record_that_cannot_be_read_is_refused_with_the_place(clearhouse: Clearhouse, tmp_path: Path) -> None:
+    clearhouse("records", "create", "bad", "app", "op")
+    file = tmp_path / "bad.ndjson"
+    file.write_text('{"app": "a", "op": 1}\n{"op": 1}\n')
+    said = clearhouse("records", "upload", "bad", str(file))
+    assert (said.status, "record 2, app" in said.err, "[SETTLE-01]" in said.err) == (2, True, True)
+    nothing = clearhouse("records", "upload", "bad", str(tmp_path / "none.ndjson"))
+    assert (nothing.status, "[malformed]" in nothing.err) == (2, True)

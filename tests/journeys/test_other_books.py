@@ -12,20 +12,25 @@ from clearhouse import ids
 from clearhouse.kernel.access.callers import Caller
 from clearhouse.refusals import Refusal
 from house import House, client, movement, ok, post, refused, transaction
+from letters import left
 from papers import APPROVALS, POLICIES, WRITE, Write
 from town import obligation
 
 LEDGER = "/api/v1/ledger"
 PRINCIPALS = "/api/v1/access/principals"
+INBOX = "/api/v1/inbox"
 CALENDARS = "/api/v1/calendars"
-RECONCILIATION = "/api/v1/reconciliation"
 WEBHOOKS = "/api/v1/webhooks"
+SCHEDULES = "/api/v1/schedules"
+RECONCILIATION = "/api/v1/reconciliation"
 VERBS = ("get", "post", "put", "patch", "delete")
 ROLES = ("viewer", "operator", "approver", "auditor", "admin")
 NUMBERS = {"main": 1, "second": 2}
 DAYS = {"main": "2020-01-01", "second": "2020-01-02"}
 PAYMENT = transaction(movement("payer", "payee", "1.00"))
 ACCOUNT = "/api/v1/accounts/{side}/{bank}/{currency}"
+SETTLEMENT = "/settlement"
+STRUCTURE = {"settleid": "third", "aggregates": ["op"], "aggregationType": "mcCounter", "primaryKey": "app"}
 Route = tuple[str, str]
 Page = dict[str, Any]
 
@@ -64,6 +69,18 @@ BODIES: Mapping[Route, Any] = {
     ("post", APPROVALS + "/{approval}/approve"): {"level": 1},
     ("post", APPROVALS + "/{approval}/reject"): {"remark": "no"},
     ("post", APPROVALS + "/{approval}/withdraw"): {},
+    ("post", SETTLEMENT + "/create"): STRUCTURE,
+    ("post", SETTLEMENT + "/{settleid}/update"): {"record": {"app": "a", "op": 1}},
+    ("post", SETTLEMENT + "/{settleid}/upload"): {"app": "a", "op": 1},
+    ("post", SETTLEMENT + "/{settleid}/words"): {"round": 1, "key": "a", "word": "accepted"},
+    ("post", SETTLEMENT + "/{settleid}/resolutions"): {"round": 1, "key": "a", "stands": {}, "remark": "so it is"},
+    ("post", WEBHOOKS): {"url": "https://192.0.2.8/"},
+    ("patch", WEBHOOKS + "/{webhook}"): {"description": "mine"},
+    ("post", WEBHOOKS + "/{webhook}/replay"): {"dead": True},
+    ("post", INBOX + "/dead/{letter}/replay"): {},
+    ("post", INBOX + "/dead/{letter}/dismiss"): {},
+    ("post", "/api/v1/jobs/{job}/retry"): {},
+    ("post", SCHEDULES): {"name": "another", "cron": "0 3 * * *", "job": "ledger.close_day"},
     ("post", f"{RECONCILIATION}/rule-sets"): {"name": "more", "rules": [{"by": "reference"}]},
     ("post", RECONCILIATION + "/rule-sets/{rule_set}/items"): [],
     ("post", f"{RECONCILIATION}/matches"): {"breaks": ["brk_00000000000000000000000001", "brk_00000000000000000000000002"]},
@@ -71,10 +88,9 @@ BODIES: Mapping[Route, Any] = {
     ("post", RECONCILIATION + "/breaks/{broken}/remark"): {"remark": "who knows"},
     ("post", RECONCILIATION + "/breaks/{broken}/propose"): {"action": "accept"},
     ("post", f"{RECONCILIATION}/resolutions"): {"broken": "brk_00000000000000000000000001"},
-    ("post", WEBHOOKS): {"url": "https://192.0.2.8/"},
-    ("patch", WEBHOOKS + "/{webhook}"): {"description": "mine"},
-    ("post", WEBHOOKS + "/{webhook}/replay"): {"dead": True},
 }
+# What is everybody's: the stages of the house are no book's.
+SHARED = {"job"}
 # The batches say their bodies in words only.
 SILENT = {("post", "/api/v1/settlements/batch")} | {
     ("post", f"{LEDGER}/accounts/batch"),
@@ -106,7 +122,15 @@ CURSORS: Mapping[Route, str] = {
     ("get", "/api/v1/events/readers"): "",
     ("get", f"{LEDGER}/days"): "",
     ("get", CALENDARS): "",
+    ("get", "/api/v1/jobs/{job}/aside"): "",
+    ("get", SCHEDULES): "schedule",
     ("get", "/api/v1/audit/lines"): "",
+    ("get", SETTLEMENT): "settleid",
+    ("get", SETTLEMENT + "/{settleid}/history"): "",
+    ("get", SETTLEMENT + "/{settleid}/settled"): "",
+    ("get", SETTLEMENT + "/{settleid}/records"): "",
+    ("get", SETTLEMENT + "/{settleid}/lines"): "",
+    ("get", f"{INBOX}/dead"): "letter",
 }
 WANTED: Mapping[Route, dict[str, str]] = {
     ("get", f"{LEDGER}/transactions"): {"reference": "invoice 4711"},
@@ -115,6 +139,7 @@ WANTED: Mapping[Route, dict[str, str]] = {
     ("get", CALENDARS + "/{calendar}/business-date"): {"at": "2026-11-21T12:00:00Z"},
     ("get", CALENDARS + "/{calendar}/add"): {"day": "2026-11-21", "count": "1"},
     ("get", CALENDARS + "/{calendar}/roll"): {"day": "2026-11-21"},
+    ("get", SETTLEMENT + "/{settleid}/records"): {"key": "a"},
 }
 
 # Transfers that reach for what another book has.
@@ -148,8 +173,14 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
     held = await post(tenant, movement("payer", f"only:{book}", "9.00", pending=True))
     ok(await tenant.post(f"{LEDGER}/days", json={"day": DAYS[book]}))
     ok(await tenant.post(CALENDARS, json={"name": f"only-{book}", "title": f"of {book}", "hours": {"closes": "18:00"}}))
+    nightly = {"name": f"only-{book}", "cron": "0 3 * * *", "job": "ledger.close_day"}
+    ok(await tenant.post(SCHEDULES, json=nightly))
     account = ok(await tenant.get(f"{LEDGER}/accounts/payer", params={"asset": "USD"}))["id"]
     line = ok(await tenant.get(f"{LEDGER}/accounts/{account}/statement"))["items"][0]["cursor"]
+    ok(await tenant.post(f"{SETTLEMENT}/create", json=STRUCTURE | {"settleid": f"only-{book}"}))
+    ok(await tenant.post(f"{SETTLEMENT}/only-{book}/settle"))
+    records = [{"app": f"of {book}", "op": 1}]
+    ok(await tenant.post(f"{SETTLEMENT}/only-{book}/update", json={"record": records}))
     approver = {"name": f"who approves of {book}", "roles": ["approver"]}
     for person in (approver, {**approver, "name": f"who asks of {book}", "roles": ["operator"]}):
         asker = ok(await admin.post(PRINCIPALS, params={"book": book}, json=person))["id"]
@@ -159,15 +190,23 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
     hook = ok(
         await admin.post(WEBHOOKS, params={"book": book}, json={"url": "https://192.0.2.7/", "description": f"of {book}"})
     )["webhook"]
+    letter = await left(house.database, book, await number_of(house, book))
     things = {
         "account": account, "transaction": paid["id"], "hold": held["transfers"][0], "day": DAYS[book], "line": line,
         "principal": added["id"], "key_id": issued["id"], "transfer": paid["transfers"][0],
         "calendar": f"only-{book}",
-        "approval": approval, "policy": f"paper.{book}",
-        **await reconcile(tenant, book), **await correspond(tenant, book),
+        "approval": approval, "policy": f"paper.{book}", "settleid": f"only-{book}", "letter": letter,
+        **await correspond(tenant, book),
         "webhook": hook["id"], "event": f"{NUMBERS[book]}-1-0",
+        "job": "schedules.run", "schedule": f"only-{book}",
+        **await reconcile(tenant, book),
     }  # fmt: skip
     return Tenant(book, tenant, issued["secret"], things)
+
+
+async def number_of(house: House, book: str) -> int:
+    async with house.database.writing() as tx:
+        return int(str((await tx.tuples("SELECT id FROM book WHERE name = %s", [book]))[0][0]))
 
 
 async def reconcile(tenant: httpx.AsyncClient, book: str) -> dict[str, str]:
@@ -198,8 +237,7 @@ async def correspond(tenant: httpx.AsyncClient, book: str) -> dict[str, str]:
 
 async def ask(house: House, asker: str, book: str) -> str:
     """Ask for an approval in a book."""
-    async with house.database.writing() as tx:
-        number = int(str((await tx.tuples("SELECT id FROM book WHERE name = %s", [book]))[0][0]))
+    number = await number_of(house, book)
     caller = Caller(ids.parse("prn", asker), "who asks", books={book: number}, scopes={number: frozenset({WRITE.scope})})
     paper = Write(f"paper of {book}", "text", kind=f"paper.{book}")
     answer = (await house.door.submit(WRITE, [paper], caller=caller, book=number))[0]
@@ -235,7 +273,7 @@ def requests(found: Mapping[Route, Page], own: Tenant, other: Tenant) -> Iterato
     """Give every request that names something of the other: in its path, as its cursor, or as its book."""
     for (verb, path), operation in found.items():
         wanted = WANTED.get((verb, path), {})
-        if parameters(operation, "path"):
+        if parameters(operation, "path") - SHARED:
             yield (verb, path), address(path, other.things), wanted
         if "cursor" in parameters(operation, "query") and CURSORS[verb, path]:
             yield (verb, path), address(path, own.things), {**wanted, "cursor": other.things[CURSORS[verb, path]]}
@@ -286,7 +324,8 @@ async def test_nothing_that_is_read_anywhere_speaks_of_another_book(house: House
     await house.seal()
     for own in tenants:
         tenant, other = pair(tenants, own)
-        secrets = {f"of {other.book}", f"only:{other.book}", *other.things.values()}
+        named = {thing for name, thing in other.things.items() if name not in {"side", "currency", "job"}}
+        secrets = {f"of {other.book}", f"only:{other.book}", *named}
         told = await seen(house, tenant)
         assert {(path, each) for path, text in told.items() for each in secrets if each in text} == set()
 
@@ -367,7 +406,8 @@ async def test_a_credential_of_one_book_is_worth_nothing_in_another(house: House
         asking = client(house.entrance, credential)
         assert refused(await asking.get(f"{LEDGER}/accounts", params={"book": other.book}), 404) == "not_found"
         codes = {each["code"] for each in ok(await asking.get(f"{LEDGER}/accounts"))["items"]}
-        assert codes == {"payer", "payee", "only:second"}
+        ours = {"nostro:SECODEFF:USD", "vostro:SECOUS33:USD", "treasury:USD", "suspense:USD"}
+        assert codes == {"payer", "payee", "only:second"} | ours
 
 
 async def test_a_chain_speaks_of_its_own_book_only(house: House, tenants: dict[str, Tenant]) -> None:

@@ -30,10 +30,12 @@ VERBS = (
     (f"{THERE}.approvals_cli:app", "approvals", ASK, "What waits for you, and who releases what."),
     (f"{THERE}.reconciliation_cli:app", "reconciliation", ASK, "Two sides reconciled, and what is left over."),
     (f"{THERE}.calendars_cli:app", "calendars", ASK, "Business days, hours and cut-offs."),
+    ("clearhouse.slices.records.cli:app", "records", ASK, "Count anything by key, and settle it in rounds."),
     (f"{THERE}.events_cli:app", "events", ASK, "What happened, and what is happening."),
     (f"{THERE}.webhooks_cli:app", "webhooks", ASK, "Where events go, and what became of each."),
     (f"{THERE}.inbox_cli:app", "inbox", ASK, "Messages from outside that had no effect."),
     (f"{THERE}.jobs_cli:app", "jobs", ASK, "What happens by itself, and what of it waits."),
+    (f"{THERE}.schedules_cli:app", "schedules", ASK, "What happens by the clock."),
     (f"{HERE}.bench.verbs:app", "bench", MEASURE, "Measure, as ratios to references in the same run."),
 )
 app = App(name="clearhouse", help="Clearhouse: a settlement platform that you run yourself.")

@@ -11,6 +11,9 @@ from clearhouse.kernel.access.roles import Role, Scope
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.inbox.messages import Subscription
+from clearhouse.kernel.pipelines import declared, schedules
+from clearhouse.kernel.pipelines.declared import Job
+from clearhouse.kernel.pipelines.stages import Stage
 from clearhouse.slices.interbank import accounts_http as interbank_accounts
 from clearhouse.slices.interbank import commands as interbank
 from clearhouse.slices.interbank import engines, reports_http, settlements_http
@@ -21,6 +24,7 @@ from clearhouse.slices.operations import (
     approvals_http,
     audit_http,
     calendars_http,
+    closing,
     commands,
     events_http,
     feed_http,
@@ -29,9 +33,14 @@ from clearhouse.slices.operations import (
     ledger_http,
     reconciliation_commands,
     reconciliation_http,
+    schedule_commands,
+    schedules_http,
     webhook_commands,
     webhooks_http,
 )
+from clearhouse.slices.records import bookings
+from clearhouse.slices.records import commands as records_commands
+from clearhouse.slices.records import routes as records_routes
 from clearhouse.transport.http.application import Figures
 from clearhouse.transport.rpc.serving import Service
 from clearhouse.transport.webhooks.delivering import deliver
@@ -47,6 +56,8 @@ class Product:
     routers: tuple[Router, ...]
     services: tuple[Service, ...] = ()
     works: tuple[Callable[[Database], Awaitable[None]], ...] = ()
+    stages: tuple[Stage, ...] = ()
+    jobs: tuple[Job, ...] = ()
     scopes: Mapping[Role, Iterable[Scope]] = field(default_factory=dict[Role, Iterable[Scope]])
     kinds: tuple[Kind[Any, Any], ...] = ()
     events: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -61,17 +72,20 @@ OPERATIONS = Product(
         access_http.router,
         calendars_http.router,
         jobs_http.router,
+        schedules_http.router,
         approvals_http.router,
-        reconciliation_http.router,
         webhooks_http.router,
         feed_http.router,
         events_http.router,
         inbox_http.router,
+        reconciliation_http.router,
     ),
     works=(deliver,),
     scopes=webhook_commands.SCOPES,
-    kinds=(*commands.ALL, *reconciliation_commands.ALL, *webhook_commands.ALL),
+    kinds=(*commands.ALL, *webhook_commands.ALL, *reconciliation_commands.ALL, *schedule_commands.ALL),
     events=commands.EVENTS,
+    stages=schedules.STAGES,
+    jobs=(closing.CLOSE_DAY,),
 )
 INTERBANK = Product(
     routers=(settlements_http.router, *interbank_accounts.ROUTERS, reports_http.router),
@@ -82,7 +96,14 @@ INTERBANK = Product(
     events=interbank.EVENTS,
     figures=(interbank_figures,),
 )
-PRODUCTS = (OPERATIONS, INTERBANK)
+RECORDS = Product(
+    routers=(records_routes.router,),
+    works=(bookings.book,),
+    scopes=records_commands.SCOPES,
+    kinds=records_commands.ALL,
+    events=records_commands.EVENTS,
+)
+PRODUCTS = (OPERATIONS, RECORDS, INTERBANK)
 SERVICES = tuple(service for product in PRODUCTS for service in product.services)
 EVENTS = {
     name: told
@@ -96,3 +117,5 @@ SUBSCRIPTIONS = tuple(each for product in PRODUCTS for each in product.subscript
 WORKS = tuple(work for product in PRODUCTS for work in product.works)
 for product in PRODUCTS:
     roles.extend(product.scopes)
+    declared.declare(product.stages, product.jobs)
+STAGES = tuple(declared.STAGES.values())

@@ -16,7 +16,7 @@ import uvicorn
 
 from clearhouse.app import buses, inbox, worker
 from clearhouse.app.config import Config
-from clearhouse.app.products import EVENTS, FIGURES, ROUTERS, SERVICES, SUBSCRIPTIONS, WORKS
+from clearhouse.app.products import EVENTS, FIGURES, ROUTERS, SERVICES, STAGES, SUBSCRIPTIONS, WORKS
 from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import limiter
@@ -131,8 +131,8 @@ async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True
         NETWORK.allow(config.webhook_networks)
         steady()
         tasks: list[asyncio.Task[None]] = []
-        if work:
-            tasks.append(asyncio.create_task(_working(config, door)))
+        does = _working(config, door) if work else worker.number(database, door.committed, STAGES)
+        tasks.append(asyncio.create_task(does))
         try:
             if listening is None:
                 tell("working; Ctrl-C ends it")
@@ -149,7 +149,7 @@ async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True
 
 async def _working(config: Config, door: Door) -> None:
     works = (*WORKS, *inbox.works(config, door, SUBSCRIPTIONS))
-    await worker.work(door.database, door.committed, works, reading=buses.readers(config))
+    await worker.work(door.database, door.committed, works, stages=STAGES, reading=buses.readers(config))
 
 
 async def _serve(

@@ -21,6 +21,10 @@ from clearhouse.kernel.journal.readers import Reader
 from clearhouse.kernel.journal.sequencing import Sequencer
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.ledger import days, posting
+from clearhouse.kernel.pipelines import schedules
+from clearhouse.kernel.pipelines.queues import Queues
+from clearhouse.kernel.pipelines.stages import Stage
+from clearhouse.kernel.pipelines.wakes import Wakes
 
 EXPIRY_SECONDS = 1.0
 TOTALS_SECONDS = 1.0
@@ -33,21 +37,28 @@ async def work(
     committed: asyncio.Event,
     works: Iterable[Callable[[Database], Awaitable[None]]] = (),
     *,
+    stages: Iterable[Stage] = (),
     reading: Iterable[Reader] = (),
 ) -> None:
-    """Do everything that is due, the products' own works too, and let readers have the events, until cancelled."""
-    bell = Bell()
+    """Do everything that is due, the products' works and stages too, and let readers have the events, until cancelled."""
+    bell, wakes = Bell(), Wakes(stages)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(listen(database, readers.CHANNEL, bell))
         for reader in reading:
             tasks.create_task(readers.run(database, reader, bell))
         for each in works:
             tasks.create_task(_forever(each, database))
-        tasks.create_task(Sequencer(database, committed).run())
+        tasks.create_task(Sequencer(database, committed, wakes).run())
+        tasks.create_task(Queues(database, wakes, committed).run())
         tasks.create_task(_every(EXPIRY_SECONDS, lambda: expire_holds(database)))
         tasks.create_task(_every(EXPIRY_SECONDS, lambda: expire_approvals(database)))
         tasks.create_task(_every(TOTALS_SECONDS, lambda: total_days(database)))
         tasks.create_task(_every(KEYS_SECONDS, lambda: forget_keys(database)))
+
+
+async def number(database: Database, committed: asyncio.Event, stages: Iterable[Stage]) -> None:
+    """Do only what has to happen at once beside an API whose workers are elsewhere: number its rows, wake the workers."""
+    await Sequencer(database, committed, Wakes(stages)).run()
 
 
 async def expire_holds(database: Database) -> int:
@@ -88,8 +99,9 @@ async def total_days(database: Database) -> int:
 
 
 async def forget_keys(database: Database) -> int:
-    """Drop the idempotency keys that are older than they are kept."""
+    """Drop the idempotency keys, and what schedules did, that are older than they are kept."""
     async with database.writing() as tx:
+        await schedules.forget(tx, clock.now() - timedelta(days=schedules.DAYS_KEPT))
         return await keys.forget(tx, clock.now() - timedelta(days=keys.DAYS_KEPT))
 
 

@@ -10,20 +10,19 @@ import psycopg
 import pytest
 
 from clearhouse import clock
-from clearhouse.app.inbox import subscriptions
 from clearhouse.app.worker import total_days
 from clearhouse.kernel.cuts import cuts
 from clearhouse.kernel.db.database import READER, WRITER, Database
 from clearhouse.kernel.db.faults import Poison
-from clearhouse.kernel.inbox.dead import Dead, bury
-from clearhouse.kernel.inbox.messages import Message, NotUnderstood
 from clearhouse.kernel.journal import readers
 from clearhouse.kernel.webhooks import deliveries
 from clearhouse.slices.interbank.bank.lies import Fault
 from clearhouse.slices.interbank.commands import SET_LIMIT, SET_NAMES, SET_WINDOW
 from clearhouse.slices.interbank.rules import SetLimit, SetNames, SetWindow
+from clearhouse.slices.records.streams import LINES
 from correspondent import correspondent, order
 from house import House, movement, ok, post
+from letters import left
 from papers import PAPER, POLICIES, WRITE, Desk, Write
 from town import Town
 
@@ -83,18 +82,34 @@ async def fill(house: House, book: str) -> None:
     ok(await operator.post(path, json={}, headers={"Idempotency-Key": "k"}))
     ok(await operator.post(f"{LEDGER}/days", json={"day": str(today - timedelta(days=8))}))
     ok(await operator.post("/api/v1/calendars", json={"name": "payouts", "closed": ["2026-12-24"]}))
+    nightly = {"name": "nightly", "cron": "0 3 * * *", "job": "ledger.close_day"}
+    ok(await operator.post("/api/v1/schedules", json=nightly))
+    ok(await operator.post("/api/v1/schedules/nightly/run"))
     await approve(Desk(house), book)
-    await reconcile(operator)
-    await hook(house, book)
+    structure = {"settleid": "calls", "aggregates": ["op"], "aggregationType": "mcCounter", "primaryKey": "app"}
+    ok(await operator.post("/settlement/create", json=structure))
+    ok(await operator.post("/settlement/calls/update", json={"record": {"app": "a", "op": 1, "recordId": "r"}}))
+    await stage(operator)
+    ok(await operator.post("/settlement/calls/settle"))
+    party = await house.caller("operator", name=f"party of {book}", book=book, organisation="org1")
+    referee = await house.caller("approver", name=f"referee of {book}", book=book)
+    said = {"settleid": "said", "aggregationType": "1CDR"}
+    ok(await party.post("/settlement/create", json=structure | said))
+    ok(await party.post("/settlement/said/update", json={"record": {"app": "a", "op": 1}}))
+    ok(await party.post("/settlement/said/settle"))
+    ok(await party.post("/settlement/said/words", json={"round": 1, "key": "a", "word": "disputed"}))
+    stands = {"round": 1, "key": "a", "stands": {"op": "1"}, "remark": "so it is"}
+    ok(await referee.post("/settlement/said/resolutions", json=stands))
+    owed = {"settleid": "owed", "aggregationType": "1CDR", "settlementType": "net", "currency": "USD"}
+    ok(await operator.post("/settlement/create", json=structure | owed))
+    ok(await operator.post("/settlement/owed/settle"))
     await settle(house, book)
-    async with house.database.writing(book={"main": 1, "other": 2}[book]) as tx:
-        cuts.open_cuts(tx, ["month"], clock.now())
     async with house.database.writing() as tx:
         await readers.enrol_everywhere(tx, "somebody")
-    subscription = subscriptions(f"ledger.post@nats:payments?as=nobody&book={book}")[0]
+    await left(house.database, book, number_of(book))
+    await reconcile(operator)
     async with house.database.writing(book=number_of(book)) as tx:
-        await bury(tx, subscription, [Dead(Message("1", "test", b""), NotUnderstood(problem="empty"))], clock.now())
-    await bank(house, number_of(book))
+        cuts.open_cuts(tx, ["month"], clock.now())
 
 
 async def bank(house: House, book: int) -> None:
@@ -106,7 +121,8 @@ async def bank(house: House, book: int) -> None:
 
 
 async def settle(house: House, book: str) -> None:
-    """Leave a settlement that came back, a nostro that was compared, a window, a limit and a name."""
+    """Leave a webhook, and a settlement that came back, a nostro that was compared, a window, a limit and a name."""
+    await hook(house, book)
     town = await Town.built(house, book=number_of(book), name=book)
     for kind, command in (
         (SET_WINDOW, SetWindow("EUR", "TARGET2")), (SET_LIMIT, SetLimit("EUR", daily="5.00")),
@@ -118,13 +134,22 @@ async def settle(house: House, book: str) -> None:
     await town.give_back(done)
     await town.settle()
     await town.compare()
+    await bank(house, number_of(book))
+
+
+async def stage(operator: httpx.AsyncClient) -> None:
+    """Leave an upload that broke off behind its first part."""
+    lines = b'{"app": "a", "op": 1}\n' * LINES + b"{"
+    headers = {"Content-Type": "application/x-ndjson"}
+    answer = await operator.post("/settlement/calls/upload", content=lines, headers=headers)
+    assert answer.status_code == 400, answer.text
 
 
 async def hook(house: House, book: str) -> None:
     """Leave a webhook with its secret, and a delivery."""
     ok(await house.admin.post("/api/v1/webhooks", params={"book": book}, json={"url": "https://192.0.2.7/"}))
     await house.seal()
-    async with house.database.writing(book={"main": 1, "other": 2}[book]) as tx:
+    async with house.database.writing(book=number_of(book)) as tx:
         await deliveries.spread(tx, clock.now())
 
 
@@ -331,6 +356,32 @@ CRIMES = [
     "UPDATE bank_order SET content = sha256('another')",
     "DELETE FROM bank_account",
     "DELETE FROM bank_lost",
+    "DELETE FROM records_record",
+    "DELETE FROM records_upload",
+    "UPDATE records_upload SET records = 0",
+    "UPDATE records_record SET body = '{}'",
+    "UPDATE records_delta SET count = 9",
+    "DELETE FROM records_change",
+    "DELETE FROM records_round",
+    "DELETE FROM records_aggregate",
+    "DELETE FROM records_resolution",
+    "UPDATE cut SET position = position + 2",
+    "DELETE FROM cut",
+    "DELETE FROM webhook_endpoint",
+    "UPDATE webhook_endpoint SET added_at = added_at - interval '1 day'",
+    "UPDATE webhook_secret SET secret = 'whsec_mine'",
+    "UPDATE webhook_delivery SET number = number + 1",
+    "UPDATE inbox_dead SET body = 'another'",
+    "UPDATE inbox_dead SET state = 'replayed'",
+    "UPDATE event_reader SET name = 'another'",
+    "DELETE FROM schedule",
+    "UPDATE schedule SET name = 'another'",
+    "UPDATE firing SET due_at = due_at + interval '1 day'",
+    "TRUNCATE firing",
+    "UPDATE journal SET wakes = '{}'",
+    "DELETE FROM clearhouse_jobs.step",
+    "DROP TABLE clearhouse_jobs.procrastinate_jobs",
+    "CREATE TABLE clearhouse_jobs.mine ()",
     "UPDATE reconciliation_item SET amount = amount + 1",
     "DELETE FROM reconciliation_item",
     "UPDATE reconciliation_match SET difference = 0",
@@ -343,13 +394,6 @@ CRIMES = [
     "UPDATE reconciliation_rules SET rules = '{}'",
     "UPDATE reconciliation_remark SET text = 'another'",
     "DELETE FROM reconciliation_remark",
-    "DELETE FROM webhook_endpoint",
-    "UPDATE webhook_endpoint SET added_at = added_at - interval '1 day'",
-    "UPDATE webhook_secret SET secret = 'whsec_mine'",
-    "UPDATE webhook_delivery SET number = number + 1",
-    "UPDATE inbox_dead SET body = 'another'",
-    "UPDATE inbox_dead SET state = 'replayed'",
-    "UPDATE event_reader SET name = 'another'",
 ]
 
 

@@ -163,15 +163,17 @@ async def test_a_replay_that_was_interrupted_after_its_effect_has_no_second_one(
     assert await balance(operator, "later") == "1.00"
 
 
-async def test_a_dead_letter_that_is_let_be_is_never_tried(bank: House) -> None:
+async def test_a_dead_letter_that_is_let_be_is_not_tried_unless_somebody_changes_their_mind(bank: House) -> None:
     operator = await bank.caller("operator", name="Ada 2")
     await take(bank.door, PAYMENTS, [payment("1", credit="later")])
     (letter,) = await letters(bank)
     assert ok(await operator.post(f"{DEAD}/{letter['id']}/dismiss", json={"remark": "a test"}))["remark"] == "a test"
-    assert refused(await operator.post(f"{DEAD}/{letter['id']}/replay", json={}), 422) == "dead_letter_not_waiting"
+    assert refused(await operator.post(f"{DEAD}/{letter['id']}/dismiss", json={}), 422) == "dead_letter_not_waiting"
     assert await replay_due(bank.door, PAYMENTS) == 0
     assert [each["state"] for each in await letters(bank, state="dismissed")] == ["dismissed"]
-    assert refused(await operator.post(f"{DEAD}/ded_nothing/dismiss", json={}), 404) == "dead_letter_not_found"
+    ok(await operator.post(f"{DEAD}/{letter['id']}/replay", json={}))
+    assert await replay_due(bank.door, PAYMENTS) == 1
+    assert refused(await operator.post(f"{DEAD}/ltr_nothing/dismiss", json={}), 404) == "dead_letter_not_found"
 
 
 async def test_what_was_too_long_to_be_kept_whole_cannot_be_tried_again(bank: House) -> None:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from clearhouse import clock, ids
 from clearhouse.app import server, worker
-from clearhouse.app.bench.ledger import WrongCount, folder
+from clearhouse.app.bench.houses import WrongCount, folder
 from clearhouse.app.bench.rounds import Contestant, Report, race, report
 from clearhouse.app.config import Config
 from clearhouse.asking import Asked

@@ -1,37 +1,31 @@
 """The ledger's bench: the posting engine alone and through the door, single callers, HTTP, and reads."""
 
 import asyncio
-import os
 import random
 import statistics
-import sys
-import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 
 from clearhouse import clock, ids
 from clearhouse.app import server, worker
 from clearhouse.app.bench import references
+from clearhouse.app.bench.houses import WrongCount, api, caller_of, folder
 from clearhouse.app.bench.http_load import load
 from clearhouse.app.bench.rounds import ROUNDS_MIN, Contestant, Report, race, report
 from clearhouse.app.config import Config
 from clearhouse.asking import Asked
-from clearhouse.kernel.access import bootstrap, keys, principals
 from clearhouse.kernel.access.callers import Caller
-from clearhouse.kernel.access.principals import AddPrincipal
-from clearhouse.kernel.access.roles import scopes_of
 from clearhouse.kernel.commands.submitting import Door
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.faults import Stale
 from clearhouse.kernel.ledger import accounts, balances, posting
 from clearhouse.kernel.ledger.accounts import OpenAccount
 from clearhouse.kernel.ledger.transfers import Leg, Posted, PostTransaction
-from clearhouse.refusals import Kind, Refusal
+from clearhouse.refusals import Refusal
 from clearhouse.slices.operations.commands import POST
 
 ACCOUNTS = 10_000
@@ -42,20 +36,6 @@ READS = 200
 SETTLING_SECONDS = 12.0
 
 Tell = Callable[[str], None]
-
-
-class ApiSilent(Refusal):
-    """The API did not start; `clearhouse api` says why."""
-
-    code = "api_silent"
-    kind = Kind.UNAVAILABLE
-
-
-class WrongCount(Refusal):
-    """{name}: {acknowledged} were acknowledged and {found} are in the ledger."""
-
-    code = "wrong_count"
-    kind = Kind.REFUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +158,7 @@ async def run(seconds: float, *, tigerbeetle: str | None, behind: int, tell: Tel
         working = asyncio.create_task(worker.work(database, bench.door.committed))
         stack.callback(working.cancel)
         await references.prepare(dsn)
-        url = await stack.enter_async_context(_api(dsn))
+        url = await stack.enter_async_context(api(dsn))
         contestants = _contestants(bench, dsn, url, key, tigerbeetle)
         server.steady()  # as the server itself does
         if behind:
@@ -208,16 +188,7 @@ async def _filled(bench: Bench, behind: int, tell: Tell) -> Contestant:
     return Contestant(f"submit 8000 with {posted:,} behind ÷ empty", "ratio", old)
 
 
-@contextmanager
-def folder() -> Generator[Path]:
-    """Give a data folder for one run, on a way that PostgreSQL's user may go."""
-    with tempfile.TemporaryDirectory(prefix="clearhouse-bench-", ignore_cleanup_errors=True) as made:
-        Path(made).chmod(0o711)
-        yield Path(made) / "data"
-
-
 async def _prepared(database: Database) -> tuple[Bench, str]:
-    await bootstrap.ensure_admin(database, None)
     async with database.writing() as tx:
         tx.book = _first(await tx.rows("SELECT id FROM book WHERE name = 'main'", _Number))
         at = clock.now()
@@ -225,41 +196,14 @@ async def _prepared(database: Database) -> tuple[Bench, str]:
             numbers = range(start, start + OPENED_AT_ONCE)
             wanted = [OpenAccount(code=f"{set_}:{number}", asset="USD") for set_ in ("a", "h") for number in numbers]
             await accounts.open_accounts(tx, [Asked(each, ids.fresh(), ids.NOBODY) for each in wanted], at)
-        added = AddPrincipal("the bench", roles=["operator", "viewer"], kind="service")
-        own = ids.fresh()
-        await principals.add_principals(tx, [Asked(added, own, ids.NOBODY)], at)
-        issued = await keys.issue_keys(tx, [Asked(keys.IssueKey(ids.text("prn", own)), ids.fresh(), ids.NOBODY)], at)
-    if isinstance(issued[0], Refusal):
-        raise issued[0]
-    scopes = {tx.book: scopes_of(["operator", "viewer"])}
-    caller = Caller(own, "the bench", books={"main": tx.book}, scopes=scopes)
+    caller, book, secret = await caller_of(database)
     uniform = [_payment(*random.sample(range(ACCOUNTS), 2)) for _ in range(COMMANDS)]
     hot = [_payment(0, random.randrange(1, ACCOUNTS)) for _ in range(COMMANDS)]
-    return Bench(database, Door(database), caller, tx.book, uniform, hot), issued[0].secret
+    return Bench(database, Door(database), caller, book, uniform, hot), secret
 
 
 def _first(rows: Sequence[_Number]) -> int:
     return rows[0].id
-
-
-@asynccontextmanager
-async def _api(dsn: str) -> AsyncGenerator[str]:
-    """Run the API in a process of its own, as it would be."""
-    environment = os.environ | {"DATABASE_URL": dsn, "HTTP_PORT": "0", "RATE_LIMIT": "10000000"}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "clearhouse.app.cli", "api", env=environment, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        url = ""
-        while process.stderr is not None and not url:
-            line = (await process.stderr.readline()).decode()
-            url = line.partition("listening on ")[2].partition(" ")[0]
-            if not line:
-                raise ApiSilent
-        yield url
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 def _contestants(bench: Bench, dsn: str, url: str, key: str, tigerbeetle: str | None) -> list[Contestant]:

@@ -3,9 +3,12 @@
 import uvloop
 from cyclopts import App
 
+from clearhouse.app.bench import events as bench_events
 from clearhouse.app.bench import interbank as bench_interbank
+from clearhouse.app.bench import kernel as bench_kernel
 from clearhouse.app.bench import ledger as bench_ledger
 from clearhouse.app.bench import printing
+from clearhouse.app.bench import records as bench_records
 from clearhouse.app.verbs import tell
 
 app = App(name="bench", help="Measure, as ratios to references in the same run.")
@@ -29,6 +32,51 @@ def ledger(*, seconds: int = 90, json: bool = False, tigerbeetle: str | None = N
     """
     found = uvloop.run(bench_ledger.run(seconds, tigerbeetle=tigerbeetle, behind=behind, tell=tell))
     printing.show(found, as_json=json)
+
+
+@app.command
+def kernel(*, seconds: int = 20, json: bool = False) -> None:
+    """Measure stages: rows a second, and how soon after a commit the work that it made begins.
+
+    Parameters
+    ----------
+    seconds
+        How long the whole run takes, about.
+    json
+        Print one JSON object instead of a table.
+
+    """
+    printing.show(uvloop.run(bench_kernel.run(seconds, tell=tell)), as_json=json)
+
+
+@app.command
+def events(*, seconds: int = 20, json: bool = False) -> None:
+    """Measure events from the journal to NATS and Kafka against publishing alone.
+
+    Parameters
+    ----------
+    seconds
+        How long the whole run takes, about.
+    json
+        Print one JSON object instead of a table.
+
+    """
+    printing.show(uvloop.run(bench_events.run(seconds, tell=tell)), as_json=json)
+
+
+@app.command
+def records(*, seconds: int = 60, json: bool = False) -> None:
+    """Measure counting records against COPY of the same records.
+
+    Parameters
+    ----------
+    seconds
+        How long the whole run takes, about.
+    json
+        Print one JSON object instead of a table.
+
+    """
+    printing.show(uvloop.run(bench_records.run(seconds, tell=tell)), as_json=json)
 
 
 @app.command

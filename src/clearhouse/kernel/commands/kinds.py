@@ -22,8 +22,9 @@ class Kind(Generic[Command, Answer]):
     """One kind of command. `identify` gives the id that the caller chose, where the command carries one.
 
     `natural` says that running it again under the same id gives the same answer without a stored key; `kept` is false where
-    the answer holds a secret that must be nowhere. `events` are the types that its lines may have, each with the type of its
-    data, or None for one without: the catalogue of events is made of them.
+    the answer holds a secret that must be nowhere. `told` gives what stands for a command that is too much itself: in the
+    journal where it is refused, and in what tells one body under a key from another. `events` are the types that its lines
+    may have, each with the type of its data, or None for one without: the catalogue of events is made of them.
     """
 
     name: str
@@ -34,4 +35,5 @@ class Kind(Generic[Command, Answer]):
     identify: Callable[[Command], UUID | None] = lambda _: None
     natural: bool = True
     kept: bool = True
+    told: Callable[[Command], object] = lambda command: command
     events: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -137,7 +137,7 @@ class Door:
         if len(asked) != 1 or not kind.kept or (key is None and kind.natural):
             return None
         only = asked[0]
-        return Key(only.by, key or str(only.id), keys.fingerprint(only.command))
+        return Key(only.by, key or str(only.id), keys.fingerprint(kind.told(only.command)))
 
     def _start_soon(self, line: _Line) -> None:
         """Let those who ask in this turn of the loop, such as callers who were just answered, come along."""
@@ -254,7 +254,7 @@ class Door:
 
 def _line(kind: Kind[Any, Any], asked: Asked[Any], answer: object, by: str) -> Line:
     if isinstance(answer, Refusal):
-        return Line(kind.name, str(asked.id), asked.command, by, answer.code)
+        return Line(kind.name, str(asked.id), kind.told(asked.command), by, answer.code)
     line = kind.line(asked, answer)
     return Line(line.event, line.subject, line.data, by) if by else line
 

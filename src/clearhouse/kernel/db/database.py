@@ -20,6 +20,7 @@ from psycopg.rows import kwargs_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from clearhouse.kernel.db.faults import Lost, translated
+from clearhouse.kernel.db.jobs import SCHEMA as JOBS
 
 Row = TypeVar("Row")
 WRITER = "clearhouse_writer"
@@ -53,6 +54,16 @@ class Tx:
     careful: bool = False
     undo: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
     over: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
+    wakes: set[str] = field(default_factory=set[str])
+
+    def wake(self, *stages: str) -> None:
+        """Say that this transaction makes rows that these stages can take as soon as it is committed."""
+        self.wakes.update(stages)
+
+    def take_wakes(self) -> list[str]:
+        """Return which stages there is work for, to whoever passes it on."""
+        taken, self.wakes = sorted(self.wakes), set()
+        return taken
 
     def when_over(self, tell: Callable[[], None]) -> None:
         """Run something when this transaction is committed or rolled back."""
@@ -155,6 +166,7 @@ class Database:
 
     writers: AsyncConnectionPool[AsyncConnection[tuple[object, ...]]]
     readers: AsyncConnectionPool[AsyncConnection[tuple[object, ...]]]
+    dsn: str
 
     @classmethod
     async def open(cls, dsn: str, *, writers_max: int = 6, readers_max: int = 6) -> "Database":
@@ -162,6 +174,7 @@ class Database:
         pools = cls(
             writers=_pool(dsn, role=WRITER, size_max=writers_max),
             readers=_pool(dsn, role=READER, size_max=readers_max),
+            dsn=dsn,
         )
         await pools.writers.open(wait=True, timeout=WAIT_SECONDS_MAX)
         await pools.readers.open(wait=True, timeout=WAIT_SECONDS_MAX)
@@ -171,6 +184,11 @@ class Database:
     def address(self) -> str:
         """Where it is: for a connection that is no pool's."""
         return str(self.writers.conninfo)
+
+    def jobs_address(self) -> str:
+        """Return where the job runner finds its own tables, and nothing else by name."""
+        options = f"-c role={WRITER} -c search_path={JOBS} -c timezone=UTC"
+        return make_conninfo(self.dsn, options=options, application_name=JOBS)
 
     async def close(self) -> None:
         """Give every connection back."""

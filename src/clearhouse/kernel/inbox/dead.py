@@ -1,7 +1,8 @@
 """Dead letters: messages that had no effect, with the reason, until somebody decides on each.
 
-States: waiting → due → replayed, or back to waiting with a new reason; waiting → dismissed. A replay is tried by the worker
-that has the subscription, under a key of its own: the refusal is kept under the message's first one.
+States: waiting → due → replayed, or back to waiting with a new reason; waiting → dismissed, and from
+there to due as well. A replay is tried by the worker that has the subscription, under a key of its own: the refusal is kept
+under the message's first one.
 """
 
 from collections.abc import Sequence
@@ -24,12 +25,12 @@ from clearhouse.kernel.journal.writing import SYSTEM, Line
 from clearhouse.refusals import Kind as RefusalKind
 from clearhouse.refusals import Refusal
 
-PREFIX = "ded"
+PREFIX = "ltr"
 LETTERS_MAX = 10_000
 BODY_BYTES_MAX = 64 * 1024
 TEXT_LENGTH_MAX = 500
 _sql = Statements.of("clearhouse.kernel.inbox", "inbox.sql")
-LetterRef = Annotated[str, msgspec.Meta(max_length=64, examples=["ded_01KAHG7R9Q7XKJ8W3M5N2P4T6V"])]
+LetterRef = Annotated[str, msgspec.Meta(max_length=64, examples=["ltr_01KAHG7R9Q7XKJ8W3M5N2P4T6V"])]
 Remark = Annotated[str, msgspec.Meta(max_length=500, pattern=r"^[^\x00]*$(?!\n)", examples=["the account is open now"])]
 
 
@@ -71,7 +72,7 @@ class Replay(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
 
 
 class Dismiss(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Let a dead letter be, for good."""
+    """Let a dead letter be; it may still be tried again."""
 
     letter: LetterRef
     remark: Remark = ""

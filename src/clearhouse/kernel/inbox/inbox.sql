@@ -36,10 +36,11 @@ ORDER BY dead_at DESC, id DESC
 LIMIT %(most)s
 
 -- name: decide
--- Decides on dead letters that wait: they are to be tried again, or never.
+-- Decides on a dead letter: it is to be tried again, though somebody had let it be, or it is let be.
 UPDATE inbox_dead
 SET state = %(state)s, replays = replays + (%(state)s = 'due')::int, decided_at = %(at)s, decided_by = %(by)s, remark = %(remark)s
-WHERE book = %(book)s AND id = %(id)s AND state = 'waiting'
+WHERE book = %(book)s AND id = %(id)s
+    AND (state = 'waiting' OR (state = 'dismissed' AND %(state)s = 'due'))
 RETURNING id, subscription, message, source, subject, body, length, code, reason, dead_at, state, replays, decided_at,
     decided_by, remark
 

@@ -6,7 +6,7 @@ SELECT set_config('clearhouse.sequencing', pg_try_advisory_xact_lock(7246002)::t
 -- name: unsealed
 -- Committed rows without a number, in id order, each with the last number and link of its book; none without the lease.
 WITH due AS (
-    SELECT id, book, digest FROM journal
+    SELECT id, book, digest, wakes FROM journal
     WHERE number IS NULL AND current_setting('clearhouse.sequencing')::boolean
     ORDER BY id LIMIT %(most)s
 ),
@@ -20,7 +20,7 @@ heads AS (
     ) AS j
 )
 
-SELECT due.id, due.book, due.digest, heads.number, heads.chain
+SELECT due.id, due.book, due.digest, due.wakes, heads.number, heads.chain
 FROM due LEFT JOIN heads ON heads.book = due.book
 ORDER BY due.id
 

@@ -1,12 +1,14 @@
 """The sequencer: numbers committed rows without a gap and chains their digests, off the hot path.
 
+What a transaction said it made work for is passed on here (`wake`), in the same step, so that writers need not.
+
 Promise: every cursor is such a number, so a reader that keeps one misses nothing and sees nothing twice; any number of
 processes may run it, one at a time works; after a crash the next one goes on where the last committed.
 """
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from clearhouse import clock
@@ -23,12 +25,19 @@ SWEEP_SECONDS = 0.1
 SEALED_EVERY = 1_000
 GENESIS = bytes(32)
 
+Wake = Callable[[Tx, Sequence[str]], None]
+
+
+def nobody(_: Tx, __: Sequence[str]) -> None:
+    """Wake no stage."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Unsealed:
     id: int
     book: int
     digest: bytes
+    wakes: list[str] | None
     number: int | None
     chain: bytes | None
 
@@ -47,12 +56,15 @@ def link(chain: bytes, number: int, digest: bytes) -> bytes:
     return hashlib.sha256(chain + number.to_bytes(8, "big") + digest).digest()
 
 
-async def sweep(database: Database) -> int:
-    """Give numbers to what is committed and has none; return how many rows that were."""
+async def sweep(database: Database, wake: Wake = nobody) -> int:
+    """Give numbers to what is committed and has none, wake whom it made work for; return how many rows that were."""
     async with database.writing() as tx:
         tx.later(sql["lease"])
         rows = await tx.rows(sql["unsealed"], _Unsealed, most=ROWS_MAX)
         _seal(tx, rows)
+        woken = {stage for row in rows for stage in row.wakes or ()}
+        if woken:
+            wake(tx, sorted(woken))
     return len(rows)
 
 
@@ -80,9 +92,10 @@ def _seal(tx: Tx, rows: Sequence[_Unsealed]) -> None:
 class Sequencer:
     """Sweeps whenever somebody has committed, and now and then for those that nobody spoke of."""
 
-    def __init__(self, database: Database, committed: asyncio.Event) -> None:
+    def __init__(self, database: Database, committed: asyncio.Event, wake: Wake = nobody) -> None:
         """Listen for commits of this process; those of others are found by the sweep."""
         self.database = database
+        self.wake = wake
         self.committed = committed
         self.sealed = asyncio.Condition()
 
@@ -91,7 +104,7 @@ class Sequencer:
         while True:
             self.committed.clear()
             try:
-                count = await sweep(self.database)
+                count = await sweep(self.database, self.wake)
             except DatabaseFault:
                 count = 0
             if count:

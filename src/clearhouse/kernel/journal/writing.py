@@ -18,8 +18,8 @@ from clearhouse.kernel.db.database import Tx
 SYSTEM = UUID(int=0)
 
 _INSERT = """
-INSERT INTO journal (book, at, kind, principal, lines, digest)
-VALUES (%(book)s, %(at)s, %(kind)s, %(principal)s, %(lines)s, %(digest)s)
+INSERT INTO journal (book, at, kind, principal, lines, digest, wakes)
+VALUES (%(book)s, %(at)s, %(kind)s, %(principal)s, %(lines)s, %(digest)s, %(wakes)s)
 """
 
 
@@ -37,12 +37,15 @@ _encoder = msgspec.json.Encoder()
 
 
 def write(tx: Tx, lines: Sequence[Line], *, book: int, kind: str, by: UUID, at: datetime) -> None:
-    """Append one row, with the commit; a line whose `by` is empty was made by the row's principal."""
+    """Append one row, with the commit; a line whose `by` is empty was made by the row's principal.
+
+    The row carries which stages the transaction made work for (`tx.wake`), beside what the chain covers.
+    """
     text = _encoder.encode(lines).decode()
     principal = ids.text("prn", by)
     tx.later(
         _INSERT, book=book, at=at, kind=kind, principal=principal, lines=text,
-        digest=digest(book, at, kind, principal, text),
+        digest=digest(book, at, kind, principal, text), wakes=tx.take_wakes() or None,
     )  # fmt: skip
 
 

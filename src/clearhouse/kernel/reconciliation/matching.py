@@ -15,6 +15,7 @@ from clearhouse.kernel.db.statements import Statements
 from clearhouse.kernel.reconciliation.rules import Rule, tolerances
 from clearhouse.refusals import Refusal
 
+MANY_FROM = 10_000  # items: fewer are looked up one by one, whatever else there is
 ROUNDS_MAX = 20  # of looking for what is nearest among items of one key; whoever is left then is for people
 _sql = Statements.of("clearhouse.kernel.reconciliation", "matching.sql")
 
@@ -26,6 +27,11 @@ class Left:
     items: str
     ours: int
     theirs: int
+
+    @property
+    def count(self) -> int:
+        """Return how many they are."""
+        return self.ours + self.theirs
 
     @property
     def may_match(self) -> bool:
@@ -57,6 +63,7 @@ class Matching:
     who: UUID
     left: Left
     found: int = 0
+    looks_at_all: bool | None = None
 
     async def apply(self, place: int, rule: Rule, exponents: Mapping[str, int]) -> None:
         """Match by one rule what the earlier ones left."""
@@ -77,6 +84,7 @@ class Matching:
     async def _pass(self, statement: str, place: int, **values: object) -> int:
         if not self.left.may_match:
             return 0
+        await self._plan()
         found = await self.tx.row(
             _sql[statement], _Found, book=self.tx.book, batch=self.batch, name=self.name, at=self.at, who=self.who,
             left=self.left.items, first=self.found, rule=place, **values,
@@ -86,6 +94,12 @@ class Matching:
             self.found += count
             self.left = await left_of(self.tx, self.left.items)
         return count
+
+    async def _plan(self) -> None:
+        many = self.left.count >= MANY_FROM
+        if many != self.looks_at_all:
+            await look_at_all(self.tx, self.left.count)
+            self.looks_at_all = many
 
 
 def _shifts(days: int) -> list[int]:
@@ -98,9 +112,9 @@ async def left_of(tx: Tx, items: str) -> Left:
     return await tx.row(_sql["left"], Left, book=tx.book, left=items) or Left("{}", 0, 0)
 
 
-async def look_at_all(tx: Tx) -> None:
-    """Let the planner read what is given from one end to the other, which a writer otherwise avoids."""
-    await tx.tuples(_sql["plan"])
+async def look_at_all(tx: Tx, count: int) -> None:
+    """Let the planner read so many items from one end to the other, which a writer otherwise avoids."""
+    await tx.tuples(_sql["plan"], {"loops": "off" if count >= MANY_FROM else "on"})
 
 
 async def look_up(tx: Tx) -> None:

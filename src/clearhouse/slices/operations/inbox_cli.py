@@ -37,7 +37,7 @@ def replay(letter: str, *, remark: Remark = "", how: Asked = ASKED) -> None:
 
 @app.command
 def dismiss(letter: str, *, remark: Remark = "", how: Asked = ASKED) -> None:
-    """Let a message be, for good."""
+    """Let a message be: nobody has to look at it any more."""
     _say("dismiss", letter, remark, how)
 
 

@@ -55,7 +55,7 @@ async def replay_letter(
 async def dismiss_letter(
     request: Asking, letter: LetterPath, data: JSONBody[Decision], book: Book = None, key: IdempotencyKey = None
 ) -> Letter:
-    """Let a message be, for good."""
+    """Let a message be: nobody has to look at it any more."""
     return await here(request).submit(commands.DISMISS, Dismiss(letter, data.remark), book=book, key=key)
 
 

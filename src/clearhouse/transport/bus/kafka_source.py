@@ -13,6 +13,7 @@ from clearhouse.transport.bus.addresses import Kafka
 from clearhouse.transport.bus.kafka import REQUEST_MILLISECONDS, ensure_topic, producer, stop
 from clearhouse.transport.bus.sources import BATCH_MESSAGES, FETCH_SECONDS
 
+SESSION_MILLISECONDS = 10_000  # after a kill another one of the group takes over
 IDS = ("ce_id", "message-id", "id")
 
 
@@ -26,6 +27,7 @@ async def opened(kafka: Kafka, subscription: Subscription) -> "AsyncGenerator[Ka
         consumer = AIOKafkaConsumer(
             subscription.address, **kafka.options, group_id=f"clearhouse-{subscription.name}", enable_auto_commit=False,
             auto_offset_reset="earliest", request_timeout_ms=REQUEST_MILLISECONDS * 4,
+            session_timeout_ms=SESSION_MILLISECONDS, heartbeat_interval_ms=SESSION_MILLISECONDS // 4,
         )  # fmt: skip
         try:
             await consumer.start()

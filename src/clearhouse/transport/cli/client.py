@@ -5,7 +5,7 @@ Promise: what a server refuses is told in its own sentence with its code; a serv
 
 import os
 import weakref
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,10 @@ class Client:
         """Post the bytes of a file as what they are."""
         headers = {"Idempotency-Key": key, "Content-Type": media}
         return self._asked("POST", path, query=query, headers=headers, content=content)
+
+    def stream_up(self, path: str, pieces: Iterable[bytes], media_type: str, **query: object) -> Any:
+        """Post a body piece by piece, however long it is."""
+        return self._asked("POST", path, query=query, headers={"Content-Type": media_type}, content=pieces)
 
     def items(self, path: str, *, most: int, **query: object) -> list[dict[str, Any]]:
         """Return a list from its pages, up to so many items."""

@@ -100,8 +100,11 @@ def application(
     async def events() -> dict[str, Any]:
         return dict(catalogue or {})
 
+    # A product whose contract says where it stands (`opt={"rooted": True}`) stands there, all else below our own path.
+    theirs = [router for router in routers if router.opt.get("rooted")]
+    ours = [Router("/api/v1", route_handlers=[router for router in routers if not router.opt.get("rooted")])]
     inner = Litestar(
-        route_handlers=[Router("/api/v1", route_handlers=list(routers)), health, metrics, docs, openapi, events],
+        route_handlers=[*ours, *theirs, health, metrics, docs, openapi, events],
         exception_handlers=ANSWERS,
         guards=[_readable],
         before_send=[_tell_methods],

@@ -76,6 +76,7 @@ class Entrance:
         try:
             if scope["path"] not in self._public:
                 scope["visit"] = await self._let_in(scope)
+            scope["unhurried"] = receive  # for a route that takes bodies of any length and looks after their pace itself
             await self._inside(scope, in_time, counted)
         except Exception as error:  # noqa: BLE001 - whatever it is, it gets an answer
             status, body, headers = encoded(*refusal_of(error, scope.get("visit"), scope["path"]))

@@ -31,8 +31,10 @@ def page(
     more = len(found) > limit
     shown = list(found[:limit])
     following = cursor(shown[-1]) if more else None
-    headers: dict[str, str] = {}
-    if following is not None:
-        given = [(name, value) for name, value in parse_qsl(request.url.query) if name != "cursor"]
-        headers["Link"] = f'<{request.url.path}?{urlencode([*given, ("cursor", following)])}>; rel="next"'
-    return Response(Page(shown, following), headers=headers)
+    return Response(Page(shown, following), headers={} if following is None else {"Link": link(request, following)})
+
+
+def link(request: Request[Any, Any, Any], following: str) -> str:
+    """Return the header that leads to the page after this one."""
+    given = [(name, value) for name, value in parse_qsl(request.url.query) if name != "cursor"]
+    return f'<{request.url.path}?{urlencode([*given, ("cursor", following)])}>; rel="next"'

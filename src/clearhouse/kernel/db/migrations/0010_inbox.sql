@@ -29,7 +29,9 @@ CREATE INDEX inbox_dead_due ON inbox_dead (book, subscription, id) WHERE state =
 
 CREATE FUNCTION refuse_dead_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF (old.state, new.state) IN (('waiting', 'due'), ('waiting', 'dismissed'), ('due', 'replayed'), ('due', 'waiting')) THEN
+    IF (old.state, new.state) IN (
+        ('waiting', 'due'), ('waiting', 'dismissed'), ('dismissed', 'due'), ('due', 'replayed'), ('due', 'waiting')
+    ) THEN
         RETURN new;
     END IF;
     RAISE EXCEPTION 'a dead letter that is % never becomes %', old.state, new.state;

@@ -16,6 +16,7 @@ import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.conninfo import make_conninfo
 
+from clearhouse.kernel.db import jobs
 from clearhouse.kernel.db.faults import translated
 from clearhouse.refusals import Kind, Refusal
 
@@ -84,6 +85,8 @@ async def migrate(
             for step in missing:
                 await _apply(connection, step)
                 applied(step)
+            if up_to is None or up_to >= migrations()[-1].number:
+                await jobs.bring_up_to_date(connection)
             return missing
     except psycopg.Error as error:
         raise translated(error) from error

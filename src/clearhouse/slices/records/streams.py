@@ -1,0 +1,111 @@
+"""Streams: uploads of any length, cut into parts of so many lines as they come; nothing is read faster than it is written.
+
+Promise: parts are cut by lines alone, never by what arrived together, so the same upload has the same parts again.
+"""
+
+import csv
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from typing import Protocol
+
+import msgspec
+
+from clearhouse.slices.records.refusals import Unparsable
+
+LINES = 10_000
+LINE_BYTES_MAX = 1024 * 1024
+
+
+class _Form(Protocol):
+    """Makes lines of JSON of the lines that come."""
+
+    def read(self, lines: Iterable[bytes]) -> list[bytes]: ...
+
+    def end(self) -> list[bytes]: ...
+
+
+class _Json:
+    """Lines that are JSON already; empty ones are none."""
+
+    def read(self, lines: Iterable[bytes]) -> list[bytes]:
+        """Return the lines that say something."""
+        return [line for line in lines if line and not line.isspace()]
+
+    def end(self) -> list[bytes]:
+        """Return what was waiting: nothing."""
+        return []
+
+
+class _Table:
+    """Rows under a header; a cell that is empty is not there. A quoted cell may go over several lines."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._open = b""
+        self._rows = 0
+
+    def read(self, lines: Iterable[bytes]) -> list[bytes]:
+        """Return the rows that are whole, as JSON."""
+        whole: list[bytes] = []
+        for line in lines:
+            self._open = self._open + b"\n" + line if self._open else line
+            if self._open.count(b'"') % 2 == 0:
+                whole.append(self._open)
+                self._open = b""
+            elif len(self._open) > LINE_BYTES_MAX:
+                raise Unparsable(place=f"record {self._rows + 1}", problem="a quote is opened and never closed")
+        return [record for line in whole if (record := self._row(line))]
+
+    def end(self) -> list[bytes]:
+        """Refuse a row that stopped halfway."""
+        if self._open:
+            raise Unparsable(place=f"record {self._rows + 1}", problem="a quote is opened and never closed")
+        return []
+
+    def _row(self, line: bytes) -> bytes:
+        none: list[str] = []
+        try:
+            row = next(csv.reader(line.decode("utf-8-sig" if not self._names else "utf-8").splitlines(keepends=True)), none)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise Unparsable(place=f"record {self._rows + 1}", problem=str(error)) from error
+        if not row:
+            return b""
+        if not self._names:
+            self._names = row
+            return b""
+        self._rows += 1
+        if len(row) != len(self._names):
+            problem = f"it has {len(row)} cells, and the header names {len(self._names)}"
+            raise Unparsable(place=f"record {self._rows}", problem=problem)
+        return msgspec.json.encode({name: cell for name, cell in zip(self._names, row, strict=True) if cell})
+
+
+async def parts(body: AsyncIterable[bytes], *, table: bool = False) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Give the records of a body in parts, each with the number of its first record, counted from 1."""
+    form: _Form = _Table() if table else _Json()
+    waiting: list[bytes] = []
+    given = 0
+    async for lines in _lines(body):
+        waiting += form.read(lines)
+        while len(waiting) >= LINES:
+            part, waiting = waiting[:LINES], waiting[LINES:]
+            yield given + 1, part
+            given += len(part)
+    waiting += form.end()
+    if waiting:
+        yield given + 1, waiting
+
+
+async def _lines(body: AsyncIterable[bytes]) -> AsyncIterator[list[bytes]]:
+    rest: list[bytes] = []
+    size = 0
+    async for piece in body:
+        first, *others = piece.split(b"\n")
+        rest.append(first)
+        size += len(first)
+        if size > LINE_BYTES_MAX:
+            raise Unparsable(place="the body", problem=f"a line has at most {LINE_BYTES_MAX} bytes")
+        if others:
+            yield [b"".join(rest), *others[:-1]]
+            rest = [others[-1]]
+            size = len(others[-1])
+    yield [b"".join(rest)]

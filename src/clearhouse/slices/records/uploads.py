@@ -1,0 +1,297 @@
+"""Uploads: records that were sent at once, kept as they came, and counted whole or not at all.
+
+Promises: an upload that comes again under its id is answered and not counted again; a record that brought an id of its own
+is counted once in its structure; every record lands in exactly one round. What is large (keeping records) is written before
+the round is entered; what remains is one statement that costs by the keys it touches.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from clearhouse import ids
+from clearhouse.asking import Asked
+from clearhouse.kernel.cuts import cuts
+from clearhouse.kernel.db.arrays import array, hexes, texts
+from clearhouse.kernel.db.database import Tx
+from clearhouse.kernel.db.statements import Statements
+from clearhouse.refusals import Refusal
+from clearhouse.slices.records import structures
+from clearhouse.slices.records.parsing import Parsed, Sum, lines_of, reader
+from clearhouse.slices.records.refusals import UploadReused
+from clearhouse.slices.records.structures import Head, Structure, cut_of
+
+BETWEEN = "\x1e"
+_sql = Statements.of("clearhouse.slices.records", "uploads.sql")
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """Records of one structure, read; `name` is what their sender calls them, if anything, and `id` what comes of it."""
+
+    settleid: str
+    structure: int
+    apart: bool
+    by: str
+    organisation: str
+    digest: bytes
+    parsed: Parsed
+    name: str = ""
+    id: UUID | None = None
+
+
+class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of an upload: `repeated` records had been counted before; `exists` if all of it had been."""
+
+    upload: str
+    change: int
+    round: int
+    records: int
+    repeated: int = 0
+    exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An upload as it is stored."""
+
+    id: UUID
+    structure: int
+    state: str
+    digest: bytes
+    organisation: str
+    records: int
+    repeated: int
+    change: int | None
+    round: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """An upload's id."""
+
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """An upload that is counted: in which change and round, how many records, and by whom."""
+
+    id: UUID
+    change: int
+    round: int
+    records: int
+    repeated: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    structure: int
+    id: str
+    upload: UUID
+
+
+@dataclass(slots=True)
+class _Going:
+    """An upload on its way: who asked, what is left of it, and its change."""
+
+    asked: Asked[Upload]
+    parsed: Parsed
+    repeated: int = 0
+    change: int = 0
+    round: int = 0
+
+
+def uploaded(
+    structure: Structure, parsed: Parsed, *, by: str, organisation: str, name: str = "", part: int | None = None
+) -> Upload:
+    """Return an upload of what was read; a part of a named one is an upload with an id of its own."""
+    own = id_of(structure, name, part) if name else None
+    apart = structure.aggregating.apart
+    digest = hashlib.sha256(parsed.bodies.encode() + b"\n").digest()
+    return Upload(structure.settleid, structure.number, apart, by, organisation, digest, parsed, name, own)
+
+
+def id_of(structure: Structure, name: str, part: int | None = None) -> UUID:
+    """Return the id of an upload that its sender calls so."""
+    return ids.derived("records.upload", str(structure.number), name, "" if part is None else str(part))
+
+
+async def upload(tx: Tx, asked: Sequence[Asked[Upload]], at: datetime) -> list[Counted | Refusal]:
+    """Keep and count uploads; those that were there before are answered as they were then."""
+    new = await _opened(tx, asked, at)
+    going = [_Going(each, each.command.parsed) for each in new]
+    await _without_known(tx, going)
+    if going:
+        _keep(tx, going)
+        places = await cuts.enter(tx, sorted({cut_of(each.asked.command.settleid) for each in going}))
+        heads = await _numbered(tx, going, places, at)
+        count(tx, [_counted(each) for each in going], max(head.at for head in heads.values()))
+        noted = [
+            Noted(each.asked.id, each.change, each.round, each.parsed.records, each.repeated, each.asked.command.by)
+            for each in going
+        ]
+        note(tx, noted, [heads[each.asked.command.structure] for each in going])
+    return await _answers(tx, asked, going)
+
+
+async def _opened(tx: Tx, asked: Sequence[Asked[Upload]], at: datetime) -> list[Asked[Upload]]:
+    commands = [each.command for each in asked]
+    rows = await tx.rows(
+        _sql["open_uploads"], Own, book=tx.book, at=at, ids=array([each.id for each in asked]),
+        structures=array([each.structure for each in commands]), digests=hexes([each.digest for each in commands]),
+        organisations=texts([each.organisation for each in commands]),
+        records=array([each.parsed.records for each in commands]),
+    )  # fmt: skip
+    new = {row.id for row in rows}
+    first = {each.id: each for each in reversed(asked)}
+    return [first[each] for each in sorted(new)]
+
+
+async def _without_known(tx: Tx, going: Sequence[_Going]) -> None:
+    """Leave out what has an id that the structure has met, in whatever upload."""
+    brought = [(each.asked, own) for each in going for own in each.parsed.known.values()]
+    if not brought:
+        return
+    rows = await tx.rows(
+        _sql["know"], _Known, book=tx.book, ids=texts([own for _, own in brought]),
+        structures=array([asked.command.structure for asked, _ in brought]),
+        uploads=array([asked.id for asked, _ in brought]),
+    )  # fmt: skip
+    new = {(row.upload, row.id) for row in rows}
+    for each in going:
+        await _reduced(tx, each, {own for upload_, own in new if upload_ == each.asked.id})
+
+
+async def _reduced(tx: Tx, going: _Going, new: set[str]) -> None:
+    lines = going.parsed.bodies.encode().split(b"\n")
+    left: list[bytes] = []
+    for place, line in enumerate(lines):
+        own = going.parsed.known.get(place)
+        if own is None or own in new:
+            left.append(line)
+        new.discard(own or "")
+    going.repeated = len(lines) - len(left)
+    if going.repeated:
+        structure = await structures.find(tx, going.asked.command.settleid)
+        going.parsed = reader(structure).read(left) if left else Parsed(0, "", "", {}, {})
+
+
+def _keep(tx: Tx, going: Sequence[_Going]) -> None:
+    kept = [each for each in going if each.parsed.records]
+    if kept:
+        keep(tx, [(each.asked.id, 0, each.parsed) for each in kept])
+
+
+def keep(tx: Tx, parts: Sequence[tuple[UUID, int, Parsed]]) -> None:
+    """Keep records as they came, each after so many others of its upload."""
+    tx.later(
+        _sql["keep"], book=tx.book, uploads=array([upload_ for upload_, _, _ in parts]),
+        before=array([before for _, before, _ in parts]), keys=BETWEEN.join([parsed.keys for *_, parsed in parts]),
+        bodies=BETWEEN.join([parsed.bodies for *_, parsed in parts]),
+    )  # fmt: skip
+
+
+async def _numbered(tx: Tx, going: Sequence[_Going], places: dict[str, int], at: datetime) -> dict[int, Head]:
+    """Give each its change and round."""
+    counts = Counter(each.asked.command.structure for each in going)
+    last = {each.asked.command.structure: each.asked.command.by for each in going}
+    heads = await structures.advance(
+        tx, list(counts), "Update", [last[number] for number in counts], counts=list(counts.values()), at=at
+    )
+    following = {number: head.changes - counts[number] for number, head in heads.items()}
+    for each in going:
+        following[each.asked.command.structure] += 1
+        each.change = following[each.asked.command.structure]
+        each.round = places[cut_of(each.asked.command.settleid)]
+    return heads
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What one change adds to the sums of a round."""
+
+    structure: int
+    round: int
+    change: int
+    organisation: str
+    sums: dict[tuple[str, int], Sum]
+
+
+def _counted(going: _Going) -> Addition:
+    command = going.asked.command
+    apart = command.organisation if command.apart else ""
+    return Addition(command.structure, going.round, going.change, apart, going.parsed.sums)
+
+
+def count(tx: Tx, additions: Sequence[Addition], at: datetime) -> None:
+    """Add to the sums, with the commit; the structures are locked."""
+    rows = [(each, key, metric, sum_) for each in additions for (key, metric), sum_ in each.sums.items()]
+    if not rows:
+        return
+    numbers = any(sum_.total is not None for *_, sum_ in rows)
+    latest = [sum_.latest for *_, sum_ in rows] if any(sum_.latest is not None for *_, sum_ in rows) else []
+    tx.later(
+        _sql["count"], book=tx.book, at=at,
+        structures=array([each.structure for each, *_ in rows]), rounds=array([each.round for each, *_ in rows]),
+        keys="\n".join([key for _, key, *_ in rows]), organisations=texts([each.organisation for each, *_ in rows]),
+        metrics=array([metric for *_, metric, _ in rows]), changes=array([each.change for each, *_ in rows]),
+        counts=array([sum_.count for *_, sum_ in rows]), totals=_numbers(rows, "total", numbers=numbers),
+        least=_numbers(rows, "least", numbers=numbers), most=_numbers(rows, "most", numbers=numbers), latest=latest,
+    )  # fmt: skip
+
+
+def _numbers(rows: Sequence[tuple[Addition, str, int, Sum]], name: str, *, numbers: bool) -> str:
+    return array(
+        [getattr(sum_, name) if getattr(sum_, name) is not None else "NULL" for *_, sum_ in rows] if numbers else ()
+    )
+
+
+def note(tx: Tx, noted: Sequence[Noted], heads: Sequence[Head]) -> None:
+    """Note uploads as changes of their structures, with the commit."""
+    numbers, own = [head.number for head in heads], [each.id for each in noted]
+    changes, rounds = [each.change for each in noted], [each.round for each in noted]
+    tx.later(
+        _sql["note"], book=tx.book, structures=array(numbers), changes=array(changes), rounds=array(rounds),
+        uploads=array(own), by=texts([each.by for each in noted]), at=[head.at for head in heads],
+        settled=[head.settled_at for head in heads],
+    )  # fmt: skip
+    tx.later(
+        _sql["mark_counted"], book=tx.book, ids=array(own), changes=array(changes), rounds=array(rounds),
+        records=array([each.records for each in noted]), repeated=array([each.repeated for each in noted]),
+    )  # fmt: skip
+
+
+async def _answers(tx: Tx, asked: Sequence[Asked[Upload]], going: Sequence[_Going]) -> list[Counted | Refusal]:
+    fresh = {id(each.asked): each for each in going}
+    old = [each.id for each in asked if id(each) not in fresh]
+    kept = {row.id: row for row in await find(tx, old)} if old else {}
+    return [_fresh(fresh[id(each)]) if id(each) in fresh else answer(each.command, kept[each.id]) for each in asked]
+
+
+async def find(tx: Tx, wanted: Sequence[UUID]) -> list[Kept]:
+    """Return uploads as they are stored."""
+    return await tx.rows(_sql["uploads"], Kept, book=tx.book, ids=array(wanted))
+
+
+def _fresh(going: _Going) -> Counted:
+    own = ids.text("upl", going.asked.id)
+    return Counted(own, going.change, going.round, going.parsed.records, going.repeated)
+
+
+def answer(command: Upload, kept: Kept) -> Counted | Refusal:
+    """Return what is said of an upload that was there before: the same again, or another one under its id."""
+    same = kept.digest == command.digest and kept.organisation == command.organisation
+    if not same or kept.change is None or kept.round is None:
+        return UploadReused(upload=command.name or ids.text("upl", kept.id))
+    return Counted(ids.text("upl", kept.id), kept.change, kept.round, kept.records, kept.repeated, exists=True)
+
+
+def read(structure: Structure, body: bytes) -> Parsed:
+    """Read a text of lines."""
+    return reader(structure).read(lines_of(body))

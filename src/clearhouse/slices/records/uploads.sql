@@ -1,0 +1,84 @@
+-- Texts of many lines travel whole and are split here: a line of JSON holds no line feed, and neither JSON nor a key holds U+001E.
+
+-- name: open_uploads
+-- Uploads that nobody has sent before; of two at once the later one waits here, and then finds the first.
+INSERT INTO records_upload (book, id, structure, state, digest, organisation, records, at)
+SELECT %(book)s, u.id, u.structure, 'staged', u.digest, u.organisation, u.records, %(at)s
+FROM unnest(%(ids)s::uuid[], %(structures)s::int[], %(digests)s::bytea[], %(organisations)s::text[], %(records)s::bigint[])
+    AS u (id, structure, digest, organisation, records)
+ORDER BY u.id
+ON CONFLICT (book, id) DO NOTHING
+RETURNING id
+
+-- name: uploads
+-- What became of uploads.
+SELECT u.id, u.structure, u.state, u.digest, u.organisation, u.records, u.repeated, u.change, u.round
+FROM (SELECT %(book)s::int AS book, a.id FROM unnest(%(ids)s::uuid[]) AS a (id) OFFSET 0) AS asked
+JOIN records_upload AS u ON u.book = asked.book AND u.id = asked.id
+
+-- name: know
+-- Ids that records brought along and that the structure has not met; in their order, so that nobody waits in a circle.
+INSERT INTO records_known (book, structure, id, upload)
+SELECT %(book)s, k.structure, k.id, k.upload
+FROM unnest(%(structures)s::int[], %(ids)s::text[], %(uploads)s::uuid[]) AS k (structure, id, upload)
+ORDER BY k.structure, k.id
+ON CONFLICT (book, structure, id) DO NOTHING
+RETURNING structure, id, upload
+
+-- name: keep
+-- Records as they came.
+INSERT INTO records_record (book, upload, place, key, body)
+SELECT %(book)s, u.upload, u.before + r.place, r.key, r.body
+FROM unnest(
+    %(uploads)s::uuid[], %(before)s::bigint[], string_to_array(%(keys)s, U&'\001E'), string_to_array(%(bodies)s, U&'\001E')
+) AS u (upload, before, keys, bodies)
+CROSS JOIN LATERAL unnest(string_to_array(u.keys, U&'\000A'), string_to_array(u.bodies, U&'\000A'))
+    WITH ORDINALITY AS r (key, body, place)
+
+-- name: count
+-- Remembers what each change adds, and adds it to the sums of its round; the structures are locked already.
+WITH new AS (
+    SELECT n.structure, n.round, n.key, n.organisation, n.metric, n.change, n.count, n.total, n.least, n.most, n.latest
+    FROM unnest(
+        %(structures)s::int[], %(rounds)s::bigint[], string_to_array(%(keys)s, U&'\000A'), %(organisations)s::text[],
+        %(metrics)s::int[], %(changes)s::bigint[], %(counts)s::bigint[], %(totals)s::numeric[], %(least)s::numeric[],
+        %(most)s::numeric[], %(latest)s::text[]
+    ) AS n (structure, round, key, organisation, metric, change, count, total, least, most, latest)
+), kept AS (
+    INSERT INTO records_delta (
+        book, structure, round, key, organisation, metric, change, count, total, least, most, latest
+    )
+    SELECT %(book)s, n.structure, n.round, n.key, n.organisation, n.metric, n.change, n.count, n.total, n.least, n.most, n.latest
+    FROM new AS n
+)
+
+INSERT INTO records_aggregate AS a (
+    book, structure, round, key, organisation, metric, count, total, least, most, latest, first_at, last_at
+)
+SELECT %(book)s, n.structure, n.round, n.key, n.organisation, n.metric, sum(n.count)::bigint, sum(n.total), min(n.least),
+    max(n.most), (array_agg(n.latest ORDER BY n.change DESC))[1], %(at)s AS first_at, %(at)s AS last_at
+FROM new AS n
+GROUP BY n.structure, n.round, n.key, n.organisation, n.metric
+ON CONFLICT (book, structure, round, key, organisation, metric) DO UPDATE
+SET count = a.count + excluded.count, total = a.total + excluded.total, least = least(a.least, excluded.least),
+    most = greatest(a.most, excluded.most), latest = coalesce(excluded.latest, a.latest), last_at = excluded.last_at
+
+-- name: note
+-- Uploads as changes of their structures.
+INSERT INTO records_change (book, structure, change, operation, round, upload, at, by_whom, settled_at)
+SELECT %(book)s, c.structure, c.change, 'Update', c.round, c.upload, c.at, c.by_whom, c.settled_at
+FROM unnest(
+    %(structures)s::int[], %(changes)s::bigint[], %(rounds)s::bigint[], %(uploads)s::uuid[], %(at)s::timestamptz[],
+    %(by)s::text[], %(settled)s::timestamptz[]
+) AS c (structure, change, round, upload, at, by_whom, settled_at)
+
+-- name: mark_counted
+-- Uploads that are counted now: in which change and round, how many records, and how many of them had been counted before.
+UPDATE records_upload AS u
+SET state = 'counted', change = n.change, round = n.round, records = n.records, repeated = n.repeated
+FROM (
+    SELECT %(book)s::int AS book, c.id, c.change, c.round, c.records, c.repeated
+    FROM unnest(%(ids)s::uuid[], %(changes)s::bigint[], %(rounds)s::bigint[], %(records)s::bigint[], %(repeated)s::bigint[])
+        AS c (id, change, round, records, repeated) OFFSET 0
+) AS n
+WHERE u.book = n.book AND u.id = n.id AND u.state = 'staged'
