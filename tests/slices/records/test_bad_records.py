@@ -85,7 +85,7 @@ STRUCTURES = [
     (structure(settlementType="net"), "settlementType"),
     (structure(tolerance="-1"), "tolerance"),
     (structure(tolerance="much"), "tolerance"),
-    (structure(currency="XXX"), "currency"),
+    (structure(currency="ABC"), "currency"),
     (structure(record={"op": "CREATE"}), "record"),
 ]
 
