@@ -33,7 +33,7 @@ from clearhouse.slices.operations import (
     webhook_commands,
     webhooks_http,
 )
-from clearhouse.slices.records import bookings
+from clearhouse.slices.records import bookings, staging
 from clearhouse.slices.records import commands as records_commands
 from clearhouse.slices.records import routes as records_routes
 from clearhouse.transport.webhooks.delivering import deliver
@@ -80,7 +80,7 @@ OPERATIONS = Product(
 )
 RECORDS = Product(
     routers=(records_routes.router,),
-    works=(bookings.book,),
+    works=(bookings.book, staging.sweep),
     scopes=records_commands.SCOPES,
     kinds=records_commands.ALL,
     events=records_commands.EVENTS,
