@@ -14,7 +14,7 @@ SQL := $(shell find src -name '*.sql' 2>/dev/null)
 SOAKING := $(sort $(wildcard tests/faults tests/laws) $(shell grep -rl --include='*.py' 'mark\.soak' tests 2>/dev/null))
 HOUSE_TESTS := $(wildcard tests/test_tidy.py tests/test_docs.py tests/test_sql.py)
 
-.PHONY: run test check fix bench docs soak lock install clean help
+.PHONY: run test check fix bench docs soak proto lock install clean help
 
 run: $(READY) ## start Clearhouse on its own PostgreSQL; Ctrl-C stops it
 	@exec $(BIN)/clearhouse run $(ARGS)
@@ -47,6 +47,11 @@ docs: $(READY) ## write the reference of events; check that pages, links and exa
 
 soak: $(READY) ## the fault and load tests at full count; takes a while
 	$(if $(SOAKING),CLEARHOUSE_SOAK=1 $(BIN)/pytest --timeout 3600 $(ARGS) $(SOAKING),@echo 'No test is marked soak yet.')
+
+proto: $(READY) ## make the code of src/clearhouse/v1 from the contracts in proto/
+	$(BIN)/python -m grpc_tools.protoc -I proto --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --python_out=src --grpc_python_out=src --mypy_out=src \
+	  --mypy_grpc_out=src $(wildcard proto/clearhouse/v1/*.proto)
 
 lock: $(READY) ## choose newest allowed versions again and write requirements.lock
 	{ echo '# Every package of the environment, pinned and hashed, for all platforms. Made by `make lock` from pyproject.toml.'; \

@@ -76,6 +76,21 @@ def app_dsn(owner_dsn: str) -> str:
     return make_conninfo(owner_dsn, user="clearhouse_app", password=PASSWORD)
 
 
+@pytest.fixture(scope="module")
+def shared_dsn(database_dsn: str, template: str) -> Iterator[str]:
+    """Give the application's address on a database for the tests of a module: each takes a book of its own in it."""
+    with _made(database_dsn, template) as dsn:
+        yield make_conninfo(dsn, user="clearhouse_app", password=PASSWORD)
+
+
+@pytest.fixture(scope="module")
+async def shared_database(shared_dsn: str) -> AsyncGenerator[Database]:
+    """Give the same database, open."""
+    opened = await Database.open(shared_dsn)
+    yield opened
+    await opened.close()
+
+
 @pytest.fixture
 async def database(app_dsn: str) -> AsyncGenerator[Database]:
     """Give an open, migrated database of one's own."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from clearhouse.app.products import EVENTS, ROUTERS
+from clearhouse.app.products import EVENTS, FIGURES, ROUTERS
 from clearhouse.app.server import EXPRESS
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import OwnLimiter
@@ -44,7 +44,14 @@ class House:
         feed = Feed()
         NETWORK.allow([ip_network("127.0.0.0/8"), ip_network("192.0.2.0/24")])
         entrance = application(
-            ROUTERS, express=EXPRESS, door=door, gate=gate, limiter=OwnLimiter(rate), feed=feed, catalogue=catalogue(EVENTS)
+            ROUTERS,
+            express=EXPRESS,
+            door=door,
+            gate=gate,
+            limiter=OwnLimiter(rate),
+            feed=feed,
+            catalogue=catalogue(EVENTS),
+            figures=FIGURES,
         )
         admin = client(entrance, admin_key)
         yield cls(database, door, gate, entrance, feed, admin)

@@ -142,7 +142,13 @@ def serving(folder: Path, *, user: int | None = None) -> Generator[Serving]:
 @contextmanager
 def program(folder: Path, *, user: int | None = None, verb: str = "run", **settings: str) -> Generator[Program]:
     """Run a verb of the program on a folder, on a port that is free, and leave none of it behind."""
-    given = {"CLEARHOUSE_DATA": str(folder), "HTTP_PORT": "0", "MEMORY_MB": str(MEMORY_BYTES // 1024**2), **settings}
+    given = {
+        "CLEARHOUSE_DATA": str(folder),
+        "HTTP_PORT": "0",
+        "GRPC_PORT": "0",
+        "MEMORY_MB": str(MEMORY_BYTES // 1024**2),
+        **settings,
+    }
     unset = {
         "DATABASE_URL",
         "REDIS_URL",

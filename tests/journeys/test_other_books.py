@@ -14,6 +14,7 @@ from clearhouse.refusals import Refusal
 from house import House, client, movement, ok, post, refused, transaction
 from letters import left
 from papers import APPROVALS, POLICIES, WRITE, Write
+from town import obligation
 
 LEDGER = "/api/v1/ledger"
 PRINCIPALS = "/api/v1/access/principals"
@@ -27,6 +28,7 @@ ROLES = ("viewer", "operator", "approver", "auditor", "admin")
 NUMBERS = {"main": 1, "second": 2}
 DAYS = {"main": "2020-01-01", "second": "2020-01-02"}
 PAYMENT = transaction(movement("payer", "payee", "1.00"))
+ACCOUNT = "/api/v1/accounts/{side}/{bank}/{currency}"
 SETTLEMENT = "/settlement"
 STRUCTURE = {"settleid": "third", "aggregates": ["op"], "aggregationType": "mcCounter", "primaryKey": "app"}
 Route = tuple[str, str]
@@ -34,6 +36,19 @@ Page = dict[str, Any]
 
 # A body for every route that takes one.
 BODIES: Mapping[Route, Any] = {
+    ("post", "/api/v1/settlements"): obligation("OBL-new"),
+    ("post", "/api/v1/settlements/batch"): [obligation("OBL-newer")],
+    ("post", "/api/v1/settlements/{settlement}/cancel"): {},
+    ("post", "/api/v1/settlements/{settlement}/release"): {"reason": "so it is"},
+    ("post", "/api/v1/accounts/nostro"): {"bank": "DEUTDEFF", "currency": "JPY"},
+    ("post", "/api/v1/accounts/vostro"): {"bank": "DEUTDEFF", "currency": "JPY"},
+    ("patch", f"{ACCOUNT}"): {"state": "frozen"},
+    ("post", f"{ACCOUNT}/fund"): {"amount": "1.00"},
+    ("post", "/api/v1/banks"): {"bic": "BARCGB22", "name": "Barclays"},
+    ("post", "/api/v1/windows"): {"currency": "EUR", "calendar": "TARGET2"},
+    ("post", "/api/v1/compliance/limits"): {"currency": "USD"},
+    ("post", "/api/v1/compliance/names"): {"source": "un", "names": []},
+    ("post", f"{RECONCILIATION}/reports"): {},
     ("post", f"{LEDGER}/accounts"): {"code": "new", "asset": "USD"},
     ("post", f"{LEDGER}/accounts/batch"): [{"code": "newer", "asset": "USD"}],
     ("patch", LEDGER + "/accounts/{account}"): {"state": "frozen"},
@@ -77,9 +92,18 @@ BODIES: Mapping[Route, Any] = {
 # What is everybody's: the stages of the house are no book's.
 SHARED = {"job"}
 # The batches say their bodies in words only.
-SILENT = {("post", f"{LEDGER}/accounts/batch"), ("post", f"{LEDGER}/transactions/batch")}
+SILENT = {("post", "/api/v1/settlements/batch")} | {
+    ("post", f"{LEDGER}/accounts/batch"),
+    ("post", f"{LEDGER}/transactions/batch"),
+}
 # What a cursor names; a number or a day names nothing of anybody's.
 CURSORS: Mapping[Route, str] = {
+    ("get", "/api/v1/settlements"): "settlement",
+    ("get", "/api/v1/accounts/nostro"): "",
+    ("get", "/api/v1/accounts/vostro"): "",
+    ("get", "/api/v1/banks"): "",
+    ("get", f"{ACCOUNT}/statement"): "line",
+    ("get", f"{RECONCILIATION}/reports"): "report",
     ("get", f"{LEDGER}/accounts"): "account",
     ("get", LEDGER + "/accounts/{account}/statement"): "line",
     ("get", f"{LEDGER}/transactions"): "transaction",
@@ -172,6 +196,7 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
         "principal": added["id"], "key_id": issued["id"], "transfer": paid["transfers"][0],
         "calendar": f"only-{book}",
         "approval": approval, "policy": f"paper.{book}", "settleid": f"only-{book}", "letter": letter,
+        **await correspond(tenant, book),
         "webhook": hook["id"], "event": f"{NUMBERS[book]}-1-0",
         "job": "schedules.run", "schedule": f"only-{book}",
         **await reconcile(tenant, book),
@@ -195,6 +220,19 @@ async def reconcile(tenant: httpx.AsyncClient, book: str) -> dict[str, str]:
     run = ok(await tenant.post(f"{path}/runs"))["id"]
     broken = ok(await tenant.get(f"{RECONCILIATION}/breaks"))["items"][0]["id"]
     return {"rule_set": f"files-{book}", "run": run, "match": run.replace("run", "mat") + "-1", "broken": broken}
+
+
+async def correspond(tenant: httpx.AsyncClient, book: str) -> dict[str, str]:
+    """Settle between two banks that only this book has."""
+    payer, payee = f"{book[:4].upper()}US33", f"{book[:4].upper()}DEFF"
+    for bic, side in ((payer, "vostro"), (payee, "nostro")):
+        ok(await tenant.post("/api/v1/banks", json={"bic": bic, "name": f"a bank of {book}"}))
+        ok(await tenant.post(f"/api/v1/accounts/{side}", json={"bank": bic, "currency": "USD"}))
+        ok(await tenant.post(f"/api/v1/accounts/{side}/{bic}/USD/fund", json={"amount": "5.00"}))
+    asked = obligation("OBL-1", from_bank=payer, to_bank=payee, remittance=f"of {book}")
+    settlement = ok(await tenant.post("/api/v1/settlements", json=asked))["id"]
+    report = ok(await tenant.post(f"{RECONCILIATION}/reports", json={}))[0]["id"]
+    return {"settlement": settlement, "report": report, "side": "nostro", "bank": payee, "currency": "USD"}
 
 
 async def ask(house: House, asker: str, book: str) -> str:
@@ -286,8 +324,8 @@ async def test_nothing_that_is_read_anywhere_speaks_of_another_book(house: House
     await house.seal()
     for own in tenants:
         tenant, other = pair(tenants, own)
-        theirs = {thing for name, thing in other.things.items() if name not in SHARED}
-        secrets = {f"of {other.book}", f"only:{other.book}", *theirs}
+        named = {thing for name, thing in other.things.items() if name not in {"side", "currency", "job"}}
+        secrets = {f"of {other.book}", f"only:{other.book}", *named}
         told = await seen(house, tenant)
         assert {(path, each) for path, text in told.items() for each in secrets if each in text} == set()
 
@@ -368,7 +406,8 @@ async def test_a_credential_of_one_book_is_worth_nothing_in_another(house: House
         asking = client(house.entrance, credential)
         assert refused(await asking.get(f"{LEDGER}/accounts", params={"book": other.book}), 404) == "not_found"
         codes = {each["code"] for each in ok(await asking.get(f"{LEDGER}/accounts"))["items"]}
-        assert codes == {"payer", "payee", "only:second"}
+        ours = {"nostro:SECODEFF:USD", "vostro:SECOUS33:USD", "treasury:USD", "suspense:USD"}
+        assert codes == {"payer", "payee", "only:second"} | ours
 
 
 async def test_a_chain_speaks_of_its_own_book_only(house: House, tenants: dict[str, Tenant]) -> None:

@@ -12,6 +12,7 @@ from house import House, client, movement, ok, refused, transaction
 from letters import left
 from papers import PAPER, Desk
 from people import add
+from town import PAYEE, Town, obligation
 
 WHOAMI = "/api/v1/access/whoami"
 TRANSACTIONS = "/api/v1/ledger/transactions"
@@ -94,6 +95,28 @@ WHO: Mapping[Asked, str] = {
     ("post", "/approvals/{approval}/approve"): "approver",
     ("post", "/approvals/{approval}/reject"): "approver",
     ("post", "/approvals/{approval}/withdraw"): "operator",
+    ("get", "/settlements"): "viewer operator approver auditor",
+    ("post", "/settlements"): "operator",
+    ("post", "/settlements/batch"): "operator",
+    ("get", "/settlements/{settlement}"): "viewer operator approver auditor",
+    ("post", "/settlements/{settlement}/cancel"): "operator",
+    ("post", "/settlements/{settlement}/release"): "operator",
+    ("get", "/accounts/nostro"): "viewer operator approver auditor",
+    ("get", "/accounts/vostro"): "viewer operator approver auditor",
+    ("post", "/accounts/nostro"): "operator",
+    ("post", "/accounts/vostro"): "operator",
+    ("get", "/accounts/{side}/{bank}/{currency}"): "viewer operator approver auditor",
+    ("patch", "/accounts/{side}/{bank}/{currency}"): "operator",
+    ("post", "/accounts/{side}/{bank}/{currency}/fund"): "operator",
+    ("get", "/accounts/{side}/{bank}/{currency}/statement"): "viewer operator approver auditor",
+    ("get", "/banks"): "viewer operator approver auditor",
+    ("post", "/banks"): "operator",
+    ("get", "/banks/{bank}"): "viewer operator approver auditor",
+    ("get", "/windows"): "viewer operator approver auditor",
+    ("post", "/windows"): "operator",
+    ("get", "/compliance/limits"): "viewer operator approver auditor",
+    ("post", "/compliance/limits"): "operator",
+    ("post", "/compliance/names"): "operator",
     ("get", "/settlement"): "viewer operator approver auditor",
     ("post", "/settlement/create"): "operator",
     ("get", "/settlement/{settleid}"): "viewer operator approver auditor",
@@ -136,12 +159,15 @@ WHO: Mapping[Asked, str] = {
     ("post", "/reconciliation/breaks/{broken}/remark"): "operator",
     ("post", "/reconciliation/breaks/{broken}/propose"): "operator",
     ("post", "/reconciliation/resolutions"): "operator",
+    ("get", "/reconciliation/reports"): "viewer operator approver auditor",
+    ("post", "/reconciliation/reports"): "operator",
+    ("get", "/reconciliation/reports/{report}"): "viewer operator approver auditor",
     ("get", "/health"): "viewer operator approver auditor admin",
     ("get", "/metrics"): "auditor admin",
 }
 PAYMENT = transaction(movement("payer", "payee", "1.00"))
 STRUCTURE = {"settleid": "calls", "aggregates": ["op"], "aggregationType": "1CDR", "primaryKey": "app"}
-ROOTED = ("/health", "/metrics", "/settlement")
+ROOTED = ("/health", "/metrics", "/settlement/")
 BODIES: Mapping[Asked, Any] = {
     ("post", "/ledger/accounts"): {"code": "new", "asset": "USD"},
     ("post", "/ledger/accounts/batch"): [{"code": "newer", "asset": "USD"}],
@@ -163,6 +189,19 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/approvals/{approval}/approve"): {"level": 1},
     ("post", "/approvals/{approval}/reject"): {"remark": "too much"},
     ("post", "/approvals/{approval}/withdraw"): {},
+    ("post", "/reconciliation/reports"): {"bank": "DEUTDEFF"},
+    ("post", "/settlements"): obligation("OBL-new"),
+    ("post", "/settlements/batch"): [obligation("OBL-newer")],
+    ("post", "/settlements/{settlement}/cancel"): {},
+    ("post", "/settlements/{settlement}/release"): {"reason": "the bank denies it"},
+    ("post", "/accounts/nostro"): {"bank": "DEUTDEFF", "currency": "JPY"},
+    ("post", "/accounts/vostro"): {"bank": "DEUTDEFF", "currency": "JPY"},
+    ("patch", "/accounts/{side}/{bank}/{currency}"): {"credit_line": "5.00"},
+    ("post", "/accounts/{side}/{bank}/{currency}/fund"): {"amount": "1.00"},
+    ("post", "/banks"): {"bic": "BARCGB22", "name": "Barclays"},
+    ("post", "/windows"): {"currency": "EUR", "calendar": "TARGET2"},
+    ("post", "/compliance/limits"): {"currency": "USD", "single": "1000000.00"},
+    ("post", "/compliance/names"): {"source": "eu", "names": ["Ivan Grozny"]},
     ("post", "/settlement/create"): STRUCTURE | {"settleid": "another"},
     ("post", "/settlement/{settleid}/update"): {"record": {"app": "a", "op": 1}},
     ("post", "/settlement/{settleid}/upload"): {"app": "a", "op": 1},
@@ -217,8 +256,13 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
     await desk.rule({"role": "approver"}, {"role": "approver"})
     run = await reconcile(desk, operator)
     asked = await desk.write("who sends", "1", creator=None if creator is None else ids.parse("prn", creator))
+    town = await Town.built(house)
+    await desk.rule({"role": "approver"}, kind="interbank.release")
+    doubtful, fresh = await town.doubtful(), await town.execute("1.00")
     hook = ok(await house.admin.post("/api/v1/webhooks", json={"url": "https://192.0.2.7/"}))["webhook"]
     return {
+        "{settlement}/release": f"{doubtful.id}/release", "{settlement}": fresh.id, "{side}": "nostro", "{bank}": PAYEE,
+        "{currency}": "USD", "{report}": (await town.compare())[0].id,
         "{account}": account["id"], "{transaction}": paid["id"], "{hold}": held["transfers"][0], "{day}": "2020-01-01",
         "{principal}": somebody.id, "{key_id}": somebody.key, "{calendar}": "payouts",
         "{approval}": asked.id, "{policy}": PAPER, "{settleid}": "calls",
@@ -257,7 +301,7 @@ async def tried(asking: httpx.AsyncClient, route: Asked, things: Mapping[str, st
     verb, path = route
     for name, thing in things.items():
         path = path.replace(name, thing)
-    where = path if path.startswith(ROOTED) else f"/api/v1{path}"
+    where = path if path.startswith(ROOTED) or path == "/settlement" else f"/api/v1{path}"
     return await asking.request(verb, where, json=BODIES.get(route), params=PARAMETERS.get(route))
 
 

@@ -20,6 +20,7 @@ VERBS = (
     (f"{HERE}.verbs:run", "run", RUN, "Run everything in one process: the database, the API and the worker."),
     (f"{HERE}.verbs:api", "api", RUN, "Run only the API, beside workers elsewhere; they share DATABASE_URL."),
     (f"{HERE}.verbs:worker", "worker", RUN, "Run only the worker, beside APIs elsewhere; they share DATABASE_URL."),
+    (f"{HERE}.bank:bank", "bank", RUN, "Run the simulated bank as a server of its own, for tests and demonstrations."),
     (f"{HERE}.verbs:migrate", "migrate", DATA, "Bring the schema up to date, and say what was missing."),
     (f"{HERE}.verbs:backup", "backup", DATA, "Back up, while the server runs or not."),
     (f"{HERE}.verbs:restore", "restore", DATA, "Restore a backup into what is empty."),

@@ -30,6 +30,10 @@ class Config:
     inbox: str = ""  # INBOX, as `app.inbox` has it: which messages of these buses become which commands
     http_host: str = "127.0.0.1"
     http_port: int = 8086
+    grpc_port: int = 50056
+    grpc_certificate: Path | None = None
+    grpc_key: Path | None = None
+    grpc_client_authority: Path | None = None
     admin_key: str | None = None
     jwt_secret: str | None = None
     rate_limit: int = 20_000
@@ -51,6 +55,10 @@ class Config:
             inbox=given.get("INBOX", ""),
             http_host=given.get("HTTP_HOST", "127.0.0.1"),
             http_port=_number(given, "HTTP_PORT", 8086, most=65_535),
+            grpc_port=_number(given, "GRPC_PORT", 50056, most=65_535),
+            grpc_certificate=_path(given, "GRPC_TLS_CERT"),
+            grpc_key=_path(given, "GRPC_TLS_KEY"),
+            grpc_client_authority=_path(given, "GRPC_TLS_CLIENT_CA"),
             admin_key=given.get("ADMIN_KEY"),
             jwt_secret=given.get("JWT_SECRET"),
             rate_limit=_number(given, "RATE_LIMIT", 20_000, least=1),
@@ -58,6 +66,10 @@ class Config:
             memory_megabytes=_number(given, "MEMORY_MB", 0) or None,
             webhook_networks=_networks(given, "WEBHOOK_NETWORKS"),
         )
+
+
+def _path(given: dict[str, str], name: str) -> Path | None:
+    return Path(given[name]) if name in given else None
 
 
 def _number(given: dict[str, str], name: str, default: int, *, least: int = 0, most: int = 2**31) -> int:

@@ -14,6 +14,11 @@ from clearhouse.kernel.inbox.messages import Subscription
 from clearhouse.kernel.pipelines import declared, schedules
 from clearhouse.kernel.pipelines.declared import Job
 from clearhouse.kernel.pipelines.stages import Stage
+from clearhouse.slices.interbank import accounts_http as interbank_accounts
+from clearhouse.slices.interbank import commands as interbank
+from clearhouse.slices.interbank import engines, reports_http, settlements_http
+from clearhouse.slices.interbank import rpc as interbank_rpc
+from clearhouse.slices.interbank.figures import figures as interbank_figures
 from clearhouse.slices.operations import (
     access_http,
     approvals_http,
@@ -36,17 +41,20 @@ from clearhouse.slices.operations import (
 from clearhouse.slices.records import bookings, staging
 from clearhouse.slices.records import commands as records_commands
 from clearhouse.slices.records import routes as records_routes
+from clearhouse.transport.http.application import Figures
+from clearhouse.transport.rpc.serving import Service
 from clearhouse.transport.webhooks.delivering import deliver
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A slice, as it is put into the house: routes, what happens by itself, roles, what is told, and what it listens to.
+    """A slice, as it is put into the house: routes, gRPC, what happens by itself, roles, what is told and listened to.
 
     `events` are those that no command makes, each with the type of its data.
     """
 
     routers: tuple[Router, ...]
+    services: tuple[Service, ...] = ()
     works: tuple[Callable[[Database], Awaitable[None]], ...] = ()
     stages: tuple[Stage, ...] = ()
     jobs: tuple[Job, ...] = ()
@@ -54,6 +62,7 @@ class Product:
     kinds: tuple[Kind[Any, Any], ...] = ()
     events: Mapping[str, Any] = field(default_factory=dict[str, Any])
     subscriptions: tuple[Subscription, ...] = ()
+    figures: tuple[Figures, ...] = ()
 
 
 OPERATIONS = Product(
@@ -78,6 +87,15 @@ OPERATIONS = Product(
     stages=schedules.STAGES,
     jobs=(closing.CLOSE_DAY,),
 )
+INTERBANK = Product(
+    routers=(settlements_http.router, *interbank_accounts.ROUTERS, reports_http.router),
+    services=(interbank_rpc.add,),
+    works=(engines.run,),
+    scopes=interbank.SCOPES,
+    kinds=interbank.ALL,
+    events=interbank.EVENTS,
+    figures=(interbank_figures,),
+)
 RECORDS = Product(
     routers=(records_routes.router,),
     works=(bookings.book, staging.sweep),
@@ -85,13 +103,15 @@ RECORDS = Product(
     kinds=records_commands.ALL,
     events=records_commands.EVENTS,
 )
-PRODUCTS = (OPERATIONS, RECORDS)
+PRODUCTS = (OPERATIONS, RECORDS, INTERBANK)
+SERVICES = tuple(service for product in PRODUCTS for service in product.services)
 EVENTS = {
     name: told
     for product in PRODUCTS
     for events in (*(kind.events for kind in product.kinds), product.events)
     for name, told in events.items()
 }
+FIGURES = tuple(each for product in PRODUCTS for each in product.figures)
 ROUTERS = tuple(router for product in PRODUCTS for router in product.routers)
 SUBSCRIPTIONS = tuple(each for product in PRODUCTS for each in product.subscriptions)
 WORKS = tuple(work for product in PRODUCTS for work in product.works)

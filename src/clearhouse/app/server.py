@@ -16,7 +16,7 @@ import uvicorn
 
 from clearhouse.app import buses, inbox, worker
 from clearhouse.app.config import Config
-from clearhouse.app.products import EVENTS, ROUTERS, STAGES, SUBSCRIPTIONS, WORKS
+from clearhouse.app.products import EVENTS, FIGURES, ROUTERS, SERVICES, STAGES, SUBSCRIPTIONS, WORKS
 from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import limiter
@@ -31,6 +31,8 @@ from clearhouse.transport.cli.client import KEY_FILE, URL_FILE
 from clearhouse.transport.http.application import application
 from clearhouse.transport.http.catalogue import catalogue
 from clearhouse.transport.http.feed import Feed
+from clearhouse.transport.rpc import serving as rpc
+from clearhouse.transport.rpc.serving import Tls
 from clearhouse.transport.webhooks.addresses import NETWORK
 
 SECRET_FILE = "jwt.secret"  # noqa: S105 - the name of a file
@@ -159,12 +161,29 @@ async def _serve(
     limits = limiter(config.rate_limit, config.redis_url)
     feed = Feed()
     entrance = application(
-        ROUTERS, express=EXPRESS, door=door, gate=gate, limiter=limits, feed=feed, catalogue=catalogue(EVENTS)
+        ROUTERS,
+        express=EXPRESS,
+        door=door,
+        gate=gate,
+        limiter=limits,
+        feed=feed,
+        catalogue=catalogue(EVENTS),
+        figures=FIGURES,
     )
     settings = uvicorn.Config(
         entrance, log_config=None, access_log=False, lifespan="off", backlog=BACKLOG, server_header=False,
         date_header=False, timeout_graceful_shutdown=GRACE_SECONDS, ws="none", proxy_headers=False,
     )  # fmt: skip
+    calls = await rpc.serve(
+        SERVICES,
+        door=door,
+        gate=gate,
+        limiter=limits,
+        feed=feed,
+        host=config.http_host,
+        port=config.grpc_port,
+        tls=_tls(config),
+    )
     server = _Server(settings)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     aside = [asyncio.create_task(gate.trace()), asyncio.create_task(feed.run(door.database))]
@@ -172,18 +191,25 @@ async def _serve(
     url = f"http://{host}:{port}"
     if config.database_url is None:
         await asyncio.to_thread(write_private, config.data / URL_FILE, url)
+    tell(f"gRPC on {host}:{calls.port}")
     tell(f"listening on {url} (documentation at {url}/docs); Ctrl-C ends it")
     try:
         await _until(ended, [*tasks, serving])
     finally:
         feed.end()
         server.should_exit = True
-        await serving
+        await asyncio.gather(serving, calls.stop(grace=GRACE_SECONDS))
         for each in aside:
             each.cancel()
         await asyncio.gather(*aside, return_exceptions=True)
         await gate.flush()
         await limits.close()
+
+
+def _tls(config: Config) -> Tls | None:
+    if config.grpc_certificate is None or config.grpc_key is None:
+        return None
+    return Tls(config.grpc_certificate, config.grpc_key, config.grpc_client_authority)
 
 
 async def _until(ended: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:

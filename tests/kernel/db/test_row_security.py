@@ -16,10 +16,15 @@ from clearhouse.kernel.db.database import READER, WRITER, Database
 from clearhouse.kernel.db.faults import Poison
 from clearhouse.kernel.journal import readers
 from clearhouse.kernel.webhooks import deliveries
+from clearhouse.slices.interbank.bank.lies import Fault
+from clearhouse.slices.interbank.commands import SET_LIMIT, SET_NAMES, SET_WINDOW
+from clearhouse.slices.interbank.rules import SetLimit, SetNames, SetWindow
 from clearhouse.slices.records.streams import LINES
+from correspondent import correspondent, order
 from house import House, movement, ok, post
 from letters import left
 from papers import PAPER, POLICIES, WRITE, Desk, Write
+from town import Town
 
 REFUSED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.RaiseException)
 LEDGER = "/api/v1/ledger"
@@ -27,7 +32,11 @@ TABLES = """
 SELECT c.relname, c.relrowsecurity, has_any_column_privilege('clearhouse_reader', c.oid, 'SELECT') AS readable,
     ARRAY(SELECT p.polroles::regrole[]::text FROM pg_policy AS p WHERE p.polrelid = c.oid ORDER BY 1) AS policies
 FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'book' AND NOT a.attisdropped
-WHERE c.relkind IN ('r', 'p', 'v', 'm') AND c.relnamespace = 'clearhouse'::regnamespace ORDER BY 1
+WHERE c.relkind IN ('r', 'p', 'm') AND c.relnamespace = 'clearhouse'::regnamespace ORDER BY 1
+"""
+VIEWS = """
+SELECT relname, 'security_invoker=true' = ANY (reloptions) FROM pg_class
+WHERE relkind = 'v' AND relnamespace = 'clearhouse'::regnamespace
 """
 KEPT = ("ledger_transfer", "journal")
 
@@ -94,13 +103,38 @@ async def fill(house: House, book: str) -> None:
     owed = {"settleid": "owed", "aggregationType": "1CDR", "settlementType": "net", "currency": "USD"}
     ok(await operator.post("/settlement/create", json=structure | owed))
     ok(await operator.post("/settlement/owed/settle"))
-    await hook(house, book)
+    await settle(house, book)
     async with house.database.writing() as tx:
         await readers.enrol_everywhere(tx, "somebody")
     await left(house.database, book, number_of(book))
     await reconcile(operator)
     async with house.database.writing(book=number_of(book)) as tx:
         cuts.open_cuts(tx, ["month"], clock.now())
+
+
+async def bank(house: House, book: int) -> None:
+    """Leave a row in every table of a book's simulated bank."""
+    late, lost = order(), order()
+    async with correspondent(house.database, http=False, book=book) as at:
+        await at.meet(Fault.SLOW, late, seconds=60)
+        await at.meet(Fault.LOSE_BEFORE, lost)
+
+
+async def settle(house: House, book: str) -> None:
+    """Leave a webhook, and a settlement that came back, a nostro that was compared, a window, a limit and a name."""
+    await hook(house, book)
+    town = await Town.built(house, book=number_of(book), name=book)
+    for kind, command in (
+        (SET_WINDOW, SetWindow("EUR", "TARGET2")), (SET_LIMIT, SetLimit("EUR", daily="5.00")),
+        (SET_NAMES, SetNames("un", ["Ivan Grozny"])),
+    ):  # fmt: skip
+        await town.ask(kind, command)
+    done = await town.execute("1.00")
+    await town.settle()
+    await town.give_back(done)
+    await town.settle()
+    await town.compare()
+    await bank(house, number_of(book))
 
 
 async def stage(operator: httpx.AsyncClient) -> None:
@@ -150,6 +184,12 @@ def test_every_table_of_books_has_row_security_for_readers_and_writers(owner_dsn
     for name, secured, readable, policies in tables:
         assert secured, name
         assert policies == ([f"{{{READER}}}"] if readable else []) + [f"{{{WRITER}}}"], name
+
+
+def test_every_view_is_read_with_the_rights_of_who_reads_it(owner_dsn: str) -> None:
+    views = asked(owner_dsn, VIEWS)
+    assert len(views) >= 4
+    assert [name for name, invoked in views if not invoked] == []
 
 
 def test_the_table_of_books_itself_has_row_security(owner_dsn: str) -> None:
@@ -309,6 +349,13 @@ CRIMES = [
     "DELETE FROM approval_step",
     "UPDATE approval_level SET count = 1",
     "DELETE FROM approval_threshold",
+    "UPDATE bank_event SET amount = amount + 1",
+    "DELETE FROM bank_event",
+    "DELETE FROM bank_order",
+    "UPDATE bank_order SET amount = amount + 1",
+    "UPDATE bank_order SET content = sha256('another')",
+    "DELETE FROM bank_account",
+    "DELETE FROM bank_lost",
     "DELETE FROM records_record",
     "DELETE FROM records_upload",
     "UPDATE records_upload SET records = 0",

@@ -4,6 +4,7 @@ import uvloop
 from cyclopts import App
 
 from clearhouse.app.bench import events as bench_events
+from clearhouse.app.bench import interbank as bench_interbank
 from clearhouse.app.bench import kernel as bench_kernel
 from clearhouse.app.bench import ledger as bench_ledger
 from clearhouse.app.bench import printing
@@ -76,3 +77,18 @@ def records(*, seconds: int = 60, json: bool = False) -> None:
 
     """
     printing.show(uvloop.run(bench_records.run(seconds, tell=tell)), as_json=json)
+
+
+@app.command
+def interbank(*, seconds: int = 60, json: bool = False) -> None:
+    """Measure settlements end to end with the simulated bank, counted in both books.
+
+    Parameters
+    ----------
+    seconds
+        How long the whole run takes, about.
+    json
+        Print one JSON object instead of a table.
+
+    """
+    printing.show(uvloop.run(bench_interbank.run(seconds, tell=tell)), as_json=json)

@@ -1,6 +1,6 @@
 """The application: routers behind the entrance, with health, metrics, the OpenAPI document and its page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, cast
@@ -19,6 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import Limiter
 from clearhouse.kernel.commands.submitting import Door
+from clearhouse.kernel.db.database import Tx
 from clearhouse.transport.http.bulk import NDJSON
 from clearhouse.transport.http.document import Document
 from clearhouse.transport.http.entrance import Application, Entrance
@@ -50,6 +51,9 @@ async def _tell_methods(message: Message, scope: Scope) -> None:
         MutableScopeHeaders.from_message(message)["Allow"] = ", ".join(sorted(methods))
 
 
+Figures = Callable[[Tx], Awaitable[str]]
+
+
 class Health(msgspec.Struct, frozen=True):
     """Whether the server can do its work."""
 
@@ -63,7 +67,7 @@ class _One(msgspec.Struct, frozen=True):
 
 def application(
     routers: Sequence[Router], *, express: Sequence[Express] = (), door: Door, gate: Gate, limiter: Limiter,
-    feed: Feed | None = None, catalogue: Mapping[str, Any] | None = None,
+    feed: Feed | None = None, catalogue: Mapping[str, Any] | None = None, figures: Sequence[Figures] = (),
 ) -> Entrance:  # fmt: skip
     """Return an ASGI application for these routers, with the catalogue of the events that they make."""
     registry = CollectorRegistry()
@@ -78,9 +82,11 @@ def application(
 
     @get("/metrics", summary="Figures for Prometheus", tags=["server"], media_type=MediaType.TEXT)
     async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Return counters of this process."""
-        here(request).require("metrics:read")
-        return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
+        """Return counters of this process, and what products read from the rows of the book."""
+        async with here(request).reading("metrics:read") as tx:
+            told = [await each(tx) for each in figures]
+        text = generate_latest(registry) + "".join(told).encode()
+        return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
     @get(["/", "/docs"], include_in_schema=False, media_type=MediaType.HTML)
     async def docs(request: Request[Any, Any, Any]) -> str:

@@ -1,0 +1,324 @@
+"""Answers: what the banks say of what was sent, and what becomes of settlements, their locks and the books by it.
+
+    accepted                 it is at the bank; the confirmation is waited for
+    confirmed, so much       that is booked on both sides; when it is all, the settlement is COMPLETED
+    rejected, so much left   what had left is booked, the rest is freed: FAILED
+    returned, so much        a compensation is booked, made once; COMPLETED stands
+    silent                   IN_DOUBT: nothing is freed, nothing is sent by another way
+
+Promise: the same word twice changes nothing the second time, whoever brings it; a confirmation of what was given up by hand
+moves no lock, but goes to suspense with an alert.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from clearhouse import ids
+from clearhouse.asking import Asked
+from clearhouse.kernel.db.arrays import array, texts
+from clearhouse.kernel.db.database import Tx
+from clearhouse.kernel.ledger import holds, posting
+from clearhouse.kernel.ledger.transfers import Leg, PostTransaction
+from clearhouse.money import minor_units
+from clearhouse.refusals import Refusal
+from clearhouse.slices.interbank import rows
+from clearhouse.slices.interbank.channel import Method
+from clearhouse.slices.interbank.methods import RAILS
+from clearhouse.slices.interbank.rows import Change, Row
+from clearhouse.slices.interbank.settlement import SENT, SettlementNotFound, State, of_order
+
+RETRIES_MAX = 3
+RETRY_SECONDS = 60
+RETRY_SECONDS_MAX = 3_600
+ASK_SECONDS = 10
+ASK_SECONDS_MAX = 600
+# What a bank may answer otherwise another time: it had no funds for us, it was after its cut-off, it did not say why.
+RETRYABLE = frozenset({"AM04", "TM01", "MS03", "insufficient_funds", "bank_not_reached"})
+Said = Literal["accepted", "confirmed", "rejected", "returned", "silent", "not_sent"]
+
+
+class Word(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a bank said of an order: `total` is what left our account so far, or came back so far."""
+
+    order: UUID
+    said: Said
+    total: str = "0"
+    code: str = ""
+    reason: str = ""
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """What a settlement has come to by a word; `event` is empty if it said nothing new."""
+
+    settlement: str
+    state: State
+    event: str = ""
+    change: Change | None = None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What the words of a batch come to in the ledger, before they are written."""
+
+    at: datetime
+    late: Mapping[UUID, int]
+    answered: list[UUID] = field(default_factory=list[UUID])
+    open: list[UUID] = field(default_factory=list[UUID])
+    postings: list[Asked[PostTransaction]] = field(default_factory=list[Asked[PostTransaction]])
+    compensations: list["_Compensation"] = field(default_factory=list["_Compensation"])
+    returns: list[Row] = field(default_factory=list[Row])
+
+
+@dataclass(frozen=True, slots=True)
+class _Compensation:
+    settlement: UUID
+    reference: str
+    cause: str
+    amount: int
+    compensation: UUID | None
+    transaction: UUID
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    settlement: UUID
+    total: int
+
+
+class NotBooked(Exception):
+    """The ledger refused what a bank has already done; nothing of the batch is written."""
+
+
+async def hear(tx: Tx, asked: Sequence[Asked[Word]], at: datetime) -> list[Heard | Refusal]:
+    """Take what the banks have said, in order; what a settlement has come to is the answer."""
+    there = await rows.locked(tx, [of_order(each.command.order)[0] for each in asked])
+    given_up = [row.id for row in there.values() if row.state in {"FAILED", "ROLLED_BACK"}]
+    batch = _Batch(at, await _late(tx, given_up))
+    answers = [_heard(batch, there, each.command) for each in asked]
+    await book(tx, batch.answered, batch.postings, at)
+    if batch.open:
+        await holds.pin(tx, sorted(set(batch.open)), at)
+    await rows.write(tx, there.values(), at)
+    await rows.add(tx, batch.returns, at)
+    _compensate(tx, batch)
+    rows.journal(tx, [*there.values(), *batch.returns], kind="interbank.hear", at=at)
+    return answers
+
+
+async def _late(tx: Tx, given_up: Sequence[UUID]) -> dict[UUID, int]:
+    if not given_up:
+        return {}
+    found = await tx.rows(rows.sql["late_so_far"], _Late, book=tx.book, ids=array(given_up))
+    return {each.settlement: each.total for each in found}
+
+
+async def book(tx: Tx, answered: Sequence[UUID], postings: Sequence[Asked[PostTransaction]], at: datetime) -> None:
+    """Free holds for their answer and book what it says; what the ledger refuses stops the whole batch."""
+    if answered:
+        await holds.answered(tx, sorted(set(answered)))
+    for answer in await posting.post(tx, postings, at) if postings else ():
+        if isinstance(answer, Refusal):
+            raise NotBooked(str(answer))
+
+
+def _heard(batch: _Batch, there: Mapping[UUID, Row], word: Word) -> Heard | Refusal:
+    own, attempt = of_order(word.order)
+    row = there.get(own)
+    if row is None or attempt > row.attempts:
+        return SettlementNotFound(id=ids.text("stl", own))
+    (_SAID[word.said] if attempt == row.attempts else _outdated)(batch, row, word)
+    if not row.told:
+        return Heard(row.text, State(row.state))
+    line = row.told.pop()  # the door writes it, as the line of this word
+    return Heard(row.text, State(row.state), line.event, line.data)
+
+
+def _outdated(batch: _Batch, row: Row, word: Word) -> None:
+    """Hear of an attempt that was over: what it moved after all is nobody's any more."""
+    if word.said == "confirmed":
+        _too_late(batch, row, word)
+
+
+def _accepted(batch: _Batch, row: Row, _: Word) -> None:
+    if row.state == State.EXECUTING.value:
+        wait = RAILS[Method(row.method)].confirmation_seconds
+        row.become(State.CONFIRMING, due_at=batch.at + timedelta(seconds=wait))
+    else:
+        _still(batch, row)
+
+
+def _confirmed(batch: _Batch, row: Row, word: Word) -> None:
+    total = minor_units(word.total, row.exponent)
+    state = State(row.state)
+    if state not in SENT:
+        if state is not State.COMPLETED:
+            _too_late(batch, row, word)
+        return
+    if total <= row.captured:
+        return
+    part = min(total, row.amount) - row.captured
+    row.captured += part
+    whole = row.captured == row.amount
+    _capture(batch, row, part, final=whole)
+    if whole:
+        row.become(State.COMPLETED, "CONFIRM", "FINALIZE", ended_at=batch.at, reason=None)
+        return
+    batch.open.append(row.order)  # the rest is still on its way: no timer and no hand frees it
+    if state is State.IN_DOUBT:
+        row.touched = True
+        row.tell("interbank.confirmed_partly")
+    else:
+        wait = RAILS[Method(row.method)].confirmation_seconds
+        row.become(State.CONFIRMING, due_at=batch.at + timedelta(seconds=wait))
+
+
+def _capture(batch: _Batch, row: Row, part: int, *, final: bool) -> None:
+    hold = ids.text("trf", row.order)
+    leg = Leg(capture=hold, amount=row.money(part), final=final)
+    transaction = PostTransaction([leg], reference=row.text)
+    batch.postings.append(
+        Asked(transaction, ids.derived("interbank.capture", str(row.order), str(row.captured)), row.accepted_by)
+    )
+    batch.answered.append(row.order)
+
+
+def release(row: Row) -> Asked[PostTransaction]:
+    """Return what frees the rest of a settlement's lock."""
+    leg = Leg(release=ids.text("trf", row.order))
+    return Asked(
+        PostTransaction([leg], reference=row.text), ids.derived("interbank.release", str(row.order)), row.accepted_by
+    )
+
+
+def _rejected(batch: _Batch, row: Row, word: Word) -> None:
+    if State(row.state) not in SENT:
+        return
+    total = min(minor_units(word.total, row.exponent), row.amount)
+    if total > row.captured:
+        part = total - row.captured
+        row.captured = total
+        _capture(batch, row, part, final=False)
+    if row.captured == row.amount:
+        row.become(State.COMPLETED, "CONFIRM", "FINALIZE", ended_at=batch.at, reason=None)
+        return
+    batch.answered.append(row.order)
+    batch.postings.append(release(row))
+    fail(row, word.code or "MS03", word.reason, batch.at)
+
+
+def fail(row: Row, code: str, remark: str, at: datetime) -> None:
+    """Let a settlement fail; with a code that may be another one next time, and nothing moved, it is tried again."""
+    again = code in RETRYABLE and not row.captured and row.attempts <= RETRIES_MAX
+    pause = min(RETRY_SECONDS * 2 ** max(row.attempts - 1, 0), RETRY_SECONDS_MAX)
+    row.become(
+        State.FAILED, "ROLLBACK", due_at=at + timedelta(seconds=pause) if again else None, ended_at=at, reason=code,
+        remark=remark[:1_000] or None,
+    )  # fmt: skip
+    row.waiting_for = "retry" if again else None
+
+
+def _returned(batch: _Batch, row: Row, word: Word) -> None:
+    """Book what came back, as a settlement of its own the other way; the one that is returned stays as it is."""
+    if State(row.state) in SENT:  # the confirmation was lost: there is nothing to give back that had not left
+        _confirmed(batch, row, Word(word.order, "confirmed", row.money(row.amount)))
+    total = min(minor_units(word.total, row.exponent), row.captured)
+    if total <= row.returned:
+        return
+    part = total - row.returned
+    row.returned, row.touched = total, True
+    reference = f"return:{row.money(total)}"
+    back = _back(row, reference, part, batch.at)
+    batch.returns.append(back)
+    leg = Leg(
+        debit=f"nostro:{row.to_bank}:{row.currency}", credit=f"vostro:{row.from_bank}:{row.currency}",
+        amount=row.money(part), currency=row.currency,
+    )  # fmt: skip
+    transaction = Asked(PostTransaction([leg], reference=back.text), back.id, row.accepted_by)
+    batch.postings.append(transaction)
+    reason = f"{word.code} {word.reason}".strip() or "returned"
+    batch.compensations.append(_Compensation(row.id, reference, "return", part, back.id, transaction.id, reason))
+    row.tell("interbank.returned")
+
+
+def _back(row: Row, reference: str, part: int, at: datetime) -> Row:
+    own = ids.derived("interbank.return", str(row.id), reference)
+    back = Row(
+        book=0, id=UUID(int=own.int & ~15), obligation_id=f"{reference}:{row.text}", from_bank=row.to_bank,
+        to_bank=row.from_bank, currency=row.currency, exponent=row.exponent, amount=part, method=row.method,
+        priority=row.priority, rank=at, state=State.COMPLETED.value, waiting_for=None, due_at=None, attempts=1, asked=0,
+        hold=None, captured=part, returned=0, reason="return", remark=None, review=None, reviewed=False, parties=None,
+        compensates=row.id, accepted_at=at, accepted_by=row.accepted_by, sent_at=None, ended_at=at,
+    )  # fmt: skip
+    back.steps.extend(("CONFIRM", "FINALIZE"))
+    back.tell("interbank.compensated")
+    return back
+
+
+def _too_late(batch: _Batch, row: Row, word: Word) -> None:
+    """Take the payment of what was given up: the money has left our nostro, and whose it is a person must say."""
+    total = minor_units(word.total, row.exponent)
+    mine = row.captured if of_order(word.order)[1] == row.attempts else 0
+    part = total - batch.late.get(row.id, 0) - mine
+    if part <= 0:
+        return
+    reference = f"late:{word.order}:{row.money(total)}"
+    leg = Leg(
+        debit=f"suspense:{row.currency}", credit=f"nostro:{row.to_bank}:{row.currency}", amount=row.money(part),
+        currency=row.currency,
+    )  # fmt: skip
+    own = ids.derived("interbank.late", reference)
+    batch.postings.append(Asked(PostTransaction([leg], reference=row.text), own, row.accepted_by))
+    batch.late = {**batch.late, row.id: batch.late.get(row.id, 0) + part}
+    reason = f"confirmed after it was {row.state}"
+    batch.compensations.append(_Compensation(row.id, reference, "late_confirmation", part, None, own, reason))
+    row.tell("interbank.alert")
+
+
+def _silent(batch: _Batch, row: Row, word: Word) -> None:
+    """Doubt: it may have been taken or not; what is locked stays locked."""
+    if State(row.state) is State.IN_DOUBT or State(row.state) not in SENT:
+        _still(batch, row)
+        return
+    row.become(State.IN_DOUBT, "DOUBT", due_at=batch.at, reason=word.code or "no_answer", remark=word.reason or None)
+
+
+def _still(batch: _Batch, row: Row) -> None:
+    """Ask again later what nobody knows yet, each time a little later."""
+    if State(row.state) is State.IN_DOUBT:
+        pause = min(ASK_SECONDS * 2 ** min(row.asked, 10), ASK_SECONDS_MAX)
+        row.asked += 1
+        row.due_at, row.touched = batch.at + timedelta(seconds=pause), True
+
+
+def _not_sent(batch: _Batch, row: Row, word: Word) -> None:
+    """Free what was never sent: the bank could not be reached, and nothing left the house."""
+    if State(row.state) is not State.EXECUTING:
+        _still(batch, row)
+        return
+    batch.answered.append(row.order)
+    batch.postings.append(release(row))
+    fail(row, word.code, word.reason, batch.at)
+
+
+_SAID = {
+    "accepted": _accepted, "confirmed": _confirmed, "rejected": _rejected, "returned": _returned,
+    "silent": _silent, "not_sent": _not_sent,
+}  # fmt: skip
+
+
+def _compensate(tx: Tx, batch: _Batch) -> None:
+    made = batch.compensations
+    if made:
+        tx.later(
+            rows.sql["add_compensations"], book=tx.book, at=batch.at, settlements=array([each.settlement for each in made]),
+            references=texts([each.reference for each in made]), causes=array([each.cause for each in made]),
+            amounts=array([each.amount for each in made]),
+            compensations=array([each.compensation or "NULL" for each in made]),
+            transactions=array([each.transaction for each in made]), reasons=texts([each.reason for each in made]),
+        )  # fmt: skip

@@ -1,0 +1,233 @@
+"""Executing: obligations come in, are validated, and their funds are locked, all in one batch and one transaction.
+
+Promise: who is refused has locked nothing; who is accepted has both sides reserved, or is told what is waited for: the next
+window, or a person's look. The same obligation is accepted once, however many ask at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+
+from clearhouse import ids, money
+from clearhouse.asking import Asked
+from clearhouse.kernel.approvals import requests
+from clearhouse.kernel.approvals.approval import Approval, Subject, digest
+from clearhouse.kernel.approvals.requests import Wanted
+from clearhouse.kernel.db.arrays import array, texts
+from clearhouse.kernel.db.database import Tx
+from clearhouse.kernel.ledger import posting
+from clearhouse.money import Amount, Asset
+from clearhouse.refusals import Refusal
+from clearhouse.slices.interbank import rows
+from clearhouse.slices.interbank.rows import Row
+from clearhouse.slices.interbank.settlement import (
+    DuplicateObligation,
+    ExecuteSettlement,
+    Priority,
+    Settlement,
+    State,
+    order_id,
+    own_id,
+    place,
+)
+from clearhouse.slices.interbank.validation import Usage, Valid, over, validate
+from clearhouse.slices.interbank.world import World, known
+from clearhouse.slices.interbank.world import sql as rules
+
+LOCK_SECONDS = 600
+REVIEW = "interbank.review"
+REVIEW_SECONDS = 60
+LATER = {Priority.URGENT: timedelta(), Priority.HIGH: timedelta(minutes=1), Priority.NORMAL: timedelta(minutes=5)}
+_Ask = Asked[ExecuteSettlement]
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A settlement that an obligation has already."""
+
+    id: UUID
+    obligation_id: str
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a batch of obligations comes to: an answer or a row for each, by the id of the settlement."""
+
+    world: World
+    at: datetime
+    live: dict[str, UUID]
+    there: dict[UUID, Row]
+    used: dict[tuple[str, str], Usage]
+    answers: dict[UUID, Refusal] = field(default_factory=dict[UUID, Refusal])
+    made: dict[UUID, Row] = field(default_factory=dict[UUID, Row])
+
+
+async def execute(tx: Tx, asked: Sequence[_Ask], at: datetime) -> list[Settlement | Refusal]:
+    """Accept obligations, in order, or say why not."""
+    world = await known(tx)
+    batch = _Batch(world, at, await _live(tx, asked), await _there(tx, asked), await usage(tx, world, asked, at))
+    todo = list(asked)
+    while todo:  # an obligation that comes twice is looked at again when it is known what became of the first
+        todo = await _round(tx, batch, todo)
+    made = [row for row in batch.made.values() if row.id not in batch.there]
+    await ask_review(tx, [row for row in made if row.waiting_for == "review"], at)
+    await rows.add(tx, made, at)
+    return [batch.answers.get(own) or batch.made[own].settlement() for own in (own_id(each.id) for each in asked)]
+
+
+async def _round(tx: Tx, batch: _Batch, asked: Sequence[_Ask]) -> list[_Ask]:
+    tried: set[str] = set()
+    later: list[_Ask] = []
+    ready: list[Row] = []
+    for each in asked:
+        if each.command.obligation_id in tried:
+            later.append(each)
+            continue
+        tried.add(each.command.obligation_id)
+        row = _decided(batch, each)
+        if row is not None and row.waiting_for is None and row.id not in batch.there:
+            ready.append(row)
+    for row, refusal in await lock(tx, ready, batch.at):
+        if refusal is not None:
+            batch.answers[row.id] = refusal
+            del batch.made[row.id], batch.live[row.obligation_id]
+    return later
+
+
+async def _live(tx: Tx, asked: Sequence[_Ask]) -> dict[str, UUID]:
+    """Return which obligations are settled already; at first this is left to the index."""
+    if not tx.careful:
+        return {}
+    wanted = texts([each.command.obligation_id for each in asked])
+    return {
+        each.obligation_id: each.id
+        for each in await tx.rows(rows.sql["of_obligations"], Live, book=tx.book, obligations=wanted)
+    }
+
+
+async def _there(tx: Tx, asked: Sequence[_Ask]) -> dict[UUID, Row]:
+    """Return what an earlier try of the same batch has left, if its commit came through after all."""
+    if not tx.careful:
+        return {}
+    wanted = array([own_id(each.id) for each in asked])
+    return {row.id: row for row in await tx.rows(rows.sql["settlements"], Row, book=tx.book, ids=wanted)}
+
+
+async def usage(tx: Tx, world: World, asked: Sequence[_Ask], at: datetime) -> dict[tuple[str, str], Usage]:
+    """Return what those banks have had settled lately that have limits."""
+    places = {(each.command.from_bank, each.command.currency) for each in asked} if world.limits else set[tuple[str, str]]()
+    limited = sorted(each for each in places if world.limit(*each) is not None)
+    if not limited:
+        return {}
+    found = await tx.rows(
+        rules["usage"], Usage, book=tx.book, banks=texts([bank for bank, _ in limited]),
+        currencies=texts([currency for _, currency in limited]), hour=at - timedelta(hours=1), day=at - timedelta(days=1),
+    )  # fmt: skip
+    return {(each.bank, each.currency): each for each in found}
+
+
+def _decided(batch: _Batch, asked: _Ask) -> Row | None:
+    own, command = own_id(asked.id), asked.command
+    there, first = batch.there.get(own), batch.live.get(command.obligation_id)
+    if there is not None:
+        batch.made[own] = there
+        return there
+    try:
+        if first is not None:
+            raise DuplicateObligation(obligation_id=command.obligation_id, settlement=ids.text("stl", first))
+        valid = validate(batch.world, command, batch.at)
+    except Refusal as refusal:
+        batch.answers[own] = refusal
+        return None
+    hits = valid.hits + over(batch.world, command, valid.minor, batch.used)
+    batch.live[command.obligation_id] = own
+    batch.made[own] = row = _row(asked, own, valid, hits, batch.at)
+    return row
+
+
+def _row(asked: _Ask, own: UUID, valid: Valid, hits: Sequence[str], at: datetime) -> Row:
+    command = asked.command
+    row = Row(
+        book=0, id=own, obligation_id=command.obligation_id, from_bank=command.from_bank, to_bank=command.to_bank,
+        currency=command.currency, exponent=valid.exponent, amount=valid.minor, method=command.method.value,
+        priority=place(command.priority), rank=at + LATER[command.priority], state=State.PENDING.value, waiting_for=None,
+        due_at=None, attempts=0, asked=0, hold=None, captured=0, returned=0, reason=None, remark=None, review=None,
+        reviewed=False, parties=_parties(command), compensates=None, accepted_at=at, accepted_by=asked.by, sent_at=None,
+        ended_at=None,
+    )  # fmt: skip
+    if hits:
+        row.waiting_for, row.reason, row.remark = "review", "review_needed", "; ".join(hits)[:1_000]
+    elif valid.opens_at is not None:
+        row.waiting_for, row.due_at = "window", valid.opens_at
+    return row
+
+
+class Parties(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an obligation says beyond the two banks."""
+
+    debtor: str = ""
+    debtor_iban: str = ""
+    creditor: str = ""
+    creditor_iban: str = ""
+    remittance: str = ""
+
+
+def _parties(command: ExecuteSettlement) -> str | None:
+    told = Parties(
+        command.debtor.name, command.debtor.iban, command.creditor.name, command.creditor.iban, command.remittance or ""
+    )
+    return None if told == Parties() else msgspec.json.encode(told).decode()
+
+
+async def lock(tx: Tx, ready: Sequence[Row], at: datetime) -> list[tuple[Row, Refusal | None]]:
+    """Lock the funds of settlements on both sides and move them on; say whose could not be."""
+    if not ready:
+        return []
+    for row in ready:
+        row.attempts += 1
+    posted = await posting.post(tx, [row.lock(at + timedelta(seconds=LOCK_SECONDS)) for row in ready], at)
+    answers: list[tuple[Row, Refusal | None]] = []
+    for row, answer in zip(ready, posted, strict=True):
+        if isinstance(answer, Refusal):
+            row.attempts -= 1
+            answers.append((row, answer))
+        else:
+            row.become(State.FUNDS_LOCKED, "VALIDATION", "LOCK", hold=order_id(row.id, row.attempts))
+            answers.append((row, None))
+    return answers
+
+
+async def ask_review(tx: Tx, hit: Sequence[Row], at: datetime) -> None:
+    """Ask people to look at settlements."""
+    if not hit:
+        return
+    answers = await requests.request(tx, [_wanted(row) for row in hit], at)
+    for row, answer in zip(hit, answers, strict=True):
+        row.touched, row.waiting_for = True, "review"
+        if isinstance(answer, Approval):
+            row.review, row.due_at = ids.parse("apr", answer.id), None
+        else:
+            row.reason, row.due_at = answer.code, at + timedelta(seconds=REVIEW_SECONDS)
+
+
+def content(row: Row) -> bytes:
+    """Return what a person's word on a settlement holds for."""
+    return digest([row.text, row.from_bank, row.to_bank, row.money(row.amount), row.currency, row.parties, row.remark])
+
+
+def subject(row: Row) -> Subject:
+    """Return what a person is asked about."""
+    return Subject(REVIEW, row.text)
+
+
+def _wanted(row: Row) -> Wanted:
+    asset = money.iso(row.currency) or Asset(row.currency, row.exponent)
+    return Wanted(
+        id=ids.derived("interbank.review", str(row.id), row.accepted_at.isoformat()), subject=subject(row),
+        content=content(row), by=row.accepted_by, creator=row.accepted_by,
+        title=f"{row.from_bank} pays {row.to_bank} {row.money(row.amount)} {row.currency}: {row.remark}"[:200],
+        amounts=(Amount(row.amount, asset),),
+    )  # fmt: skip

@@ -1,0 +1,48 @@
+-- Reconciliation of nostros.
+
+-- name: statement_read
+-- How far a nostro's statement and our own bookings on it have been read.
+SELECT theirs, ours FROM interbank_statement WHERE book = %(book)s AND bank = %(bank)s AND currency = %(currency)s
+
+-- name: keep_statement
+-- Notes how far both have been read.
+INSERT INTO interbank_statement (book, bank, currency, theirs, ours)
+VALUES (%(book)s, %(bank)s, %(currency)s, %(theirs)s, %(ours)s)
+ON CONFLICT (book, bank, currency) DO UPDATE SET theirs = excluded.theirs, ours = excluded.ours
+
+-- name: our_bookings
+-- What was booked on a nostro from an instant on, with the end-to-end id of what it was booked for, a return's too.
+SELECT t.id, t.amount * CASE WHEN t.debit = %(account)s THEN 1 ELSE -1 END AS amount, t.booked, t.effective, t.reference,
+    coalesce(t.target, first.hold) AS order_id
+FROM (
+    SELECT * FROM ledger_transfer
+    WHERE book = %(book)s AND debit = %(account)s AND booked >= %(since)s AND kind IN (0, 2, 5)
+    UNION ALL
+    SELECT * FROM ledger_transfer
+    WHERE book = %(book)s AND credit = %(account)s AND booked >= %(since)s AND kind IN (0, 2, 5)
+) AS t
+LEFT JOIN settlement_transactions AS back ON back.book = t.book AND back.id = t.id
+LEFT JOIN settlement_transactions AS first ON first.book = back.book AND first.id = back.compensates
+ORDER BY t.booked, t.sequence
+
+-- name: add_report
+-- Keeps what a comparison came to.
+INSERT INTO reconciliation_reports (
+    book, id, bank, currency, exponent, status, our_balance, their_balance, matched, missing, unexpected, at
+)
+VALUES (
+    %(book)s, %(id)s, %(bank)s, %(currency)s, %(exponent)s, %(status)s, %(our_balance)s, %(their_balance)s, %(matched)s,
+    %(missing)s, %(unexpected)s, %(at)s
+)
+
+-- name: reports_page
+-- Reports, newest first, of a bank.
+SELECT id, bank, currency, exponent, status, our_balance, their_balance, matched, missing, unexpected, at
+FROM reconciliation_reports
+WHERE book = %(book)s AND (at, id) < (%(before)s, %(last)s) AND (%(bank)s::text IS NULL OR bank = %(bank)s)
+ORDER BY at DESC, id DESC LIMIT %(most)s
+
+-- name: report
+-- A report.
+SELECT id, bank, currency, exponent, status, our_balance, their_balance, matched, missing, unexpected, at
+FROM reconciliation_reports WHERE book = %(book)s AND id = %(id)s

@@ -1,0 +1,220 @@
+"""Settlements as a batch moves them: read under a lock, changed in memory, written back in one statement.
+
+Promise: whatever moves a settlement writes its steps and its line in the journal in the same transaction.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from clearhouse import ids
+from clearhouse.asking import Asked
+from clearhouse.kernel.db.arrays import array, texts
+from clearhouse.kernel.db.database import Tx
+from clearhouse.kernel.db.statements import Statements
+from clearhouse.kernel.journal import writing
+from clearhouse.kernel.journal.writing import Line
+from clearhouse.kernel.ledger.transfers import Leg, PostTransaction
+from clearhouse.money import decimal_text
+from clearhouse.slices.interbank.settlement import TRANSITIONS, Settlement, State, Step, order_id, settlement
+
+sql = Statements.of("clearhouse.slices.interbank", "settlements.sql")
+
+
+class IllegalTransition(Exception):
+    """A settlement cannot become what our own code wants it to become."""
+
+
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a reader of the events is told when a settlement moves."""
+
+    state: State
+    from_bank: str
+    to_bank: str
+    amount: str
+    currency: str
+    obligation_id: str
+    captured: str | None = None
+    waiting_for: str | None = None
+    reason: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """A settlement under our lock. Only `become` changes its state."""
+
+    book: int
+    id: UUID
+    obligation_id: str
+    from_bank: str
+    to_bank: str
+    currency: str
+    exponent: int
+    amount: int
+    method: str
+    priority: int
+    rank: datetime
+    state: str
+    waiting_for: str | None
+    due_at: datetime | None
+    attempts: int
+    asked: int
+    hold: UUID | None
+    captured: int
+    returned: int
+    reason: str | None
+    remark: str | None
+    review: UUID | None
+    reviewed: bool
+    parties: str | None
+    compensates: UUID | None
+    accepted_at: datetime
+    accepted_by: UUID
+    sent_at: datetime | None
+    ended_at: datetime | None
+    found: str = field(init=False)
+    steps: list[Step] = field(default_factory=list[Step])
+    told: list[Line] = field(default_factory=list[Line])
+    touched: bool = False
+
+    def __post_init__(self) -> None:
+        self.found = self.state
+
+    @property
+    def text(self) -> str:
+        """Return its id as it is shown."""
+        return ids.text("stl", self.id)
+
+    @property
+    def order(self) -> UUID:
+        """Return the end-to-end id of the attempt it is in, which is its hold's id too."""
+        return order_id(self.id, self.attempts)
+
+    def money(self, minor: int) -> str:
+        """Write an amount of its currency."""
+        return decimal_text(minor, self.exponent)
+
+    def become(self, state: State, *steps: Step, due_at: datetime | None = None, **changes: Any) -> None:
+        """Change its state, its next hour and whatever else; it waits for nothing unless told so."""
+        if state.value != self.state and state not in TRANSITIONS[State(self.state)]:
+            raise IllegalTransition(self.text, self.state, state)
+        self.state, self.due_at, self.waiting_for, self.touched = state.value, due_at, None, True
+        self.steps.extend(steps)
+        for name, value in changes.items():
+            setattr(self, name, value)
+        self.tell(f"interbank.{state.value.lower()}")
+
+    def tell(self, event: str) -> None:
+        """Say in the journal what happened, with the commit."""
+        self.told.append(
+            Line(event, self.text, Change(
+                State(self.state), self.from_bank, self.to_bank, self.money(self.amount), self.currency, self.obligation_id,
+                self.money(self.captured) if self.captured else None, self.waiting_for, self.reason,
+            ))
+        )  # fmt: skip
+
+    def settlement(self) -> Settlement:
+        """Return it as it is shown."""
+        return settlement(**{name: getattr(self, name) for name in _COLUMNS})
+
+    def lock(self, expires_at: datetime) -> Asked[PostTransaction]:
+        """Return what locks its funds on both sides: the payer's vostro and our nostro at the payee's bank."""
+        leg = Leg(
+            debit=f"vostro:{self.from_bank}:{self.currency}", credit=f"nostro:{self.to_bank}:{self.currency}",
+            amount=self.money(self.amount), currency=self.currency, pending=True, expires_at=expires_at,
+        )  # fmt: skip
+        return Asked(PostTransaction([leg]), self.order, self.accepted_by)
+
+
+_COLUMNS = (
+    "id", "obligation_id", "from_bank", "to_bank", "currency", "exponent", "amount", "method", "priority", "state",
+    "waiting_for", "due_at", "attempts", "captured", "returned", "reason", "remark", "review", "compensates", "accepted_at",
+    "sent_at", "ended_at",
+)  # fmt: skip
+
+
+async def locked(tx: Tx, wanted: Iterable[UUID]) -> dict[UUID, Row]:
+    """Return settlements by id, locked in order; what is not there is left out."""
+    chosen = array(sorted(set(wanted)))
+    return {row.id: row for row in await tx.rows(sql["lock_settlements"], Row, book=tx.book, ids=chosen)}
+
+
+async def add(tx: Tx, rows: Sequence[Row], at: datetime) -> None:
+    """Write settlements that were not there before."""
+    if not rows:
+        return
+    await tx.do(
+        sql["add_settlements"], book=tx.book, at=at, ids=array([row.id for row in rows]),
+        obligations=texts([row.obligation_id for row in rows]), payers=array([row.from_bank for row in rows]),
+        payees=array([row.to_bank for row in rows]), currencies=array([row.currency for row in rows]),
+        exponents=array([row.exponent for row in rows]), amounts=array([row.amount for row in rows]),
+        methods=array([row.method for row in rows]), priorities=array([row.priority for row in rows]),
+        ranks=_instants([row.rank for row in rows]), people=array([row.accepted_by for row in rows]),
+        parties=[row.parties for row in rows], compensated=array([row.compensates or "NULL" for row in rows]),
+        **_arrays(rows, whole=False),
+    )  # fmt: skip
+    _checkpoints(tx, rows, at)
+
+
+async def write(tx: Tx, rows: Iterable[Row], at: datetime) -> None:
+    """Write back settlements that were changed under their locks, with their steps; those nobody touched cost nothing."""
+    touched = [row for row in rows if row.touched]
+    if not touched:
+        return
+    moved = await tx.do(
+        sql["move_settlements"], book=tx.book, ids=array([row.id for row in touched]),
+        found=array([row.found for row in touched]),
+        **_arrays(touched, whole=True),
+    )  # fmt: skip
+    if moved != len(touched):
+        message = f"{len(touched) - moved} settlements were not in the states they were locked in"
+        raise IllegalTransition(message)
+    _checkpoints(tx, touched, at)
+
+
+def journal(tx: Tx, rows: Iterable[Row], *, kind: str, at: datetime) -> None:
+    """Write what happened to settlements by itself into the journal."""
+    lines = [line for row in rows for line in row.told]
+    if lines:
+        writing.write(tx, lines, book=tx.book, kind=kind, by=writing.SYSTEM, at=at)
+
+
+def _checkpoints(tx: Tx, rows: Iterable[Row], at: datetime) -> None:
+    passed = [(row.id, row.attempts, step) for row in rows for step in row.steps]
+    if passed:
+        tx.later(
+            sql["add_checkpoints"], book=tx.book, at=at, settlements=array([own for own, _, _ in passed]),
+            attempts=array([attempt for _, attempt, _ in passed]), steps=array([step for _, _, step in passed]),
+        )  # fmt: skip
+
+
+def _arrays(rows: Sequence[Row], *, whole: bool) -> dict[str, object]:
+    """Return what changes of settlements as the database takes it; of new ones a part."""
+    made: dict[str, object] = {
+        "states": array([row.state for row in rows]),
+        "waits": array([row.waiting_for or "NULL" for row in rows]),
+        "dues": _instants([row.due_at for row in rows]),
+        "attempts": array([row.attempts for row in rows]),
+        "holds": array([row.hold or "NULL" for row in rows]),
+        "reasons": [row.reason for row in rows],
+        "remarks": [row.remark for row in rows],
+        "reviews": array([row.review or "NULL" for row in rows]),
+        "captured": array([row.captured for row in rows]),
+        "ended": _instants([row.ended_at for row in rows]),
+    }
+    if whole:
+        made |= {
+            "asked": array([row.asked for row in rows]),
+            "returned": array([row.returned for row in rows]),
+            "reviewed": array([row.reviewed for row in rows]),
+            "sent": _instants([row.sent_at for row in rows]),
+        }
+    return made
+
+
+def _instants(values: Iterable[datetime | None]) -> str:
+    return array(["NULL" if each is None else f'"{each.isoformat()}"' for each in values])

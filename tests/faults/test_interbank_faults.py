@@ -1,0 +1,92 @@
+"""Settlements against a bank that lies, the engine killed again and again: nobody is paid twice, no lock freed early."""
+
+import asyncio
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+import time_machine
+
+from clearhouse import clock
+from clearhouse.app.worker import expire_holds
+from clearhouse.slices.interbank import commands, reading
+from clearhouse.slices.interbank.bank.lies import Fault, Lie, Rest
+from clearhouse.slices.interbank.reading import Wanted
+from clearhouse.slices.interbank.settlement import ENDED, ExecuteSettlement, Settlement, State
+from house import House
+from settling import engine
+from town import PAYEE, PAYER, Town
+from trying import SOAK
+
+SETTLEMENTS = 10_000 if SOAK else 200
+KILLS = 20 if SOAK else 3
+FUNDS = "1000000.00"
+LIES = (
+    Lie(Fault.LOSE_AFTER, share=0.1),
+    Lie(Fault.LOSE_BEFORE, share=0.05),
+    Lie(Fault.TWICE, share=0.1),
+    Lie(Fault.PART, share=0.05, part=0.3, rest=Rest.LATER, seconds=60),
+    Lie(Fault.PART, share=0.04, part=0.3, rest=Rest.REJECTED, seconds=60),
+    Lie(Fault.REJECT, share=0.1, code="AC04"),
+    Lie(Fault.REFUSE, share=0.05, code="AC04"),
+    Lie(Fault.SLOW, share=0.2, seconds=400),
+    Lie(Fault.RETURN, share=0.05, seconds=3600),
+)
+
+
+@pytest.fixture
+async def town(house: House) -> Town:
+    return await Town.built(house, funds=FUNDS)
+
+
+async def everything(town: Town) -> list[Settlement]:
+    async with town.house.database.reading([1]) as tx:
+        found = await reading.listed(tx, Wanted(), most=1_000_000)
+    return [each for each in found if each.compensates is None]
+
+
+async def killed(town: Town, dsn: str) -> None:
+    """Let an engine work until it has sent something, and kill it as it stands."""
+    before = {each.id for each in await everything(town) if each.state is State.FUNDS_LOCKED}
+    with engine(dsn) as process:
+        while before and process.poll() is None:
+            waiting = {each.id for each in await everything(town) if each.state is State.FUNDS_LOCKED}
+            if before - waiting:
+                break
+            await asyncio.sleep(0)
+        process.kill()
+
+
+async def test_whatever_the_bank_tells_and_however_often_we_die_nobody_is_paid_twice(town: Town, app_dsn: str) -> None:
+    await town.bank.control.lie(*LIES)
+    share = SETTLEMENTS // KILLS
+    for kill in range(KILLS):
+        asked = [ExecuteSettlement(f"OBL-{kill}-{each}", PAYER, PAYEE, "10.00", "USD") for each in range(share)]
+        await town.ask_all(commands.EXECUTE_SETTLEMENT, asked)
+        await killed(town, app_dsn)
+    for hours in range(1, 6):
+        with time_machine.travel(clock.now() + timedelta(hours=hours), tick=True):
+            await expire_holds(town.house.database)
+            await town.settle()
+    found = await everything(town)
+    assert len(found) == share * KILLS
+    assert {each.state for each in found} <= ENDED | {State.IN_DOUBT}
+    assert all(each.reason for each in found if each.state is State.IN_DOUBT)
+    truth = {each.id: each for each in await town.bank.control.paid([UUID(each.uetr) for each in found])}
+    wrong = [
+        (each.id, each.state, each.captured, truth[UUID(each.uetr)].debited)
+        for each in found
+        if UUID(each.uetr) in truth and each.captured != truth[UUID(each.uetr)].debited
+    ]
+    assert wrong == []
+    assert all(each.captured in {"0.00", "3.00", "10.00"} for each in found)
+    await balanced(town, found)
+
+
+async def balanced(town: Town, found: list[Settlement]) -> None:
+    """Our nostro is what the bank says it is, both sides moved alike, and nothing is held but what is in doubt."""
+    ours = await town.funds()
+    theirs = next(each for each in await town.bank.control.balances() if each.account == f"{PAYEE}:USD")
+    doubtful = sum(1 for each in found if each.state is State.IN_DOUBT)
+    assert ours["nostro"][0] == ours["vostro"][0] == theirs.balance
+    assert doubtful or ours["nostro"][1] == ours["vostro"][1] == "0.00"
