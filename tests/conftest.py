@@ -67,6 +67,7 @@ def template(database_dsn: str) -> Iterator[str]:
 def owner_dsn(database_dsn: str, template: str) -> Iterator[str]:
     """Give the owner's address on a migrated database of one's own: for looking behind the doors, and for tampering."""
     with _made(database_dsn, template) as dsn:
+        asyncio.run(admit(dsn, PASSWORD))  # a program of ours that a test before ran here has set its own
         yield dsn
 
 

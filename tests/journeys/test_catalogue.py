@@ -13,6 +13,7 @@ from clearhouse.app.products import EVENTS, PRODUCTS
 from clearhouse.app.worker import expire_approvals, expire_holds
 from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.webhooks import deliveries
+from clearhouse.slices.records.bookings import book_due
 from clearhouse.transport.http.catalogue import catalogue
 from hooking import WEBHOOKS
 from house import House, client, movement, ok, transaction
@@ -51,10 +52,23 @@ async def live(house: House) -> list[dict[str, Any]]:
     paid = ok(await operator.get(f"/api/v1/ledger/transactions/{things['{transaction}']}"))
     again = transaction(movement("payer", "payee", "1.00"), id=paid["id"])
     ok(await operator.post("/api/v1/ledger/transactions", json=again))
+    await settle(house)
     await house.gate.flush()
     await client(house.entrance, "ck_nobody").get("/api/v1/events")
     await house.gate.flush()
     return await told(house)
+
+
+async def settle(house: House) -> None:
+    """Accept a line, upload something twice, and settle a round that is posted to the ledger."""
+    party = await house.caller("operator", name="another party", organisation="org1")
+    ok(await party.post("/settlement/calls/words", json={"round": 1, "key": "b", "word": "accepted"}))
+    body = {"settleid": "owed", "aggregates": ["op"], "aggregationType": "1CDR", "primaryKey": "app"}
+    ok(await party.post("/settlement/create", json=body | {"settlementType": "net", "currency": "USD"}))
+    for _ in range(2):
+        ok(await party.post("/settlement/owed/update", json={"record": {"app": "org2", "op": 1}, "uploadId": "march"}))
+    ok(await party.post("/settlement/owed/settle"))
+    assert len(await book_due(house.database)) == 1
 
 
 async def told(house: House) -> list[dict[str, Any]]:

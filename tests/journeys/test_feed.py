@@ -116,7 +116,7 @@ async def test_a_reader_may_ask_for_some_types_or_for_one_subject(hooks: Hooks) 
 async def test_a_place_that_is_none_of_this_book_is_refused(hooks: Hooks, after: str) -> None:
     for headers in ({}, STREAM):
         answered = await hooks.operator.get(EVENTS, params={"after": after}, headers=headers)
-        assert refused(answered, 400) == "malformed_cursor"
+        assert refused(answered, 400) == "malformed_place"
 
 
 async def test_what_was_refused_is_no_event(hooks: Hooks) -> None:

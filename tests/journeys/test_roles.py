@@ -277,7 +277,7 @@ async def disputed(house: House) -> None:
     """Leave a settled round with a line that two organisations do not agree on; the next operator is of one of them."""
     party = await house.caller("operator", name="party", organisation="org1")
     ok(await party.post("/settlement/create", json=STRUCTURE))
-    ok(await party.post("/settlement/calls/update", json={"record": {"app": "a", "op": 1}}))
+    ok(await party.post("/settlement/calls/update", json={"record": [{"app": "a", "op": 1}, {"app": "b", "op": 1}]}))
     ok(await party.post("/settlement/calls/settle"))
     ok(await party.post("/settlement/calls/words", json={"round": 1, "key": "a", "word": "disputed"}))
 

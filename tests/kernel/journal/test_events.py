@@ -5,7 +5,7 @@ import pytest
 
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.journal import events
-from clearhouse.kernel.journal.events import Cursor, Event, MalformedCursor, cursor_after
+from clearhouse.kernel.journal.events import Cursor, Event, MalformedPlace, cursor_after
 from clearhouse.kernel.journal.sequencing import sweep
 from clearhouse.kernel.journal.writing import Line
 from telling import tell
@@ -83,5 +83,5 @@ async def test_a_page_is_no_longer_than_its_bytes_but_always_moves_on(
     "text", ["", "1", "1-2", "2-2-3", "1-2-x", "1--3", "1-2-3-4", "1-²-3", "1-2-" + "9" * 40, "1-2-3\n"]
 )
 def test_what_is_no_events_id_in_this_book_is_refused(text: str) -> None:
-    with pytest.raises(MalformedCursor):
+    with pytest.raises(MalformedPlace):
         cursor_after(text, 1)

@@ -213,6 +213,22 @@ async def test_a_delivery_that_takes_too_long_is_given_up_before_somebody_else_b
     assert reader.seconds < reader.lease_seconds
 
 
+async def test_a_page_that_is_too_much_for_the_time_comes_in_smaller_parts(database: Database, owner_dsn: str) -> None:
+    heard: list[str] = []
+
+    async def slow(_: Claim, events: Sequence[Event]) -> None:
+        if len(events) > 2:
+            await asyncio.Event().wait()
+        heard.extend(each.id for each in events)
+
+    reader = Reader("slow", slow, most=100, seconds=0.01)
+    await tell(database, *(Line("test.told", str(place)) for place in range(10)))
+    await enrolled(database, "slow")
+    while await read(database, reader):
+        hurry(owner_dsn)
+    assert heard == [f"1-1-{place}" for place in range(10)]
+
+
 async def test_one_that_is_stopped_gives_its_lease_back(database: Database) -> None:
     begun = asyncio.Event()
 

@@ -85,7 +85,7 @@ STRUCTURES = [
     (structure(settlementType="net"), "settlementType"),
     (structure(tolerance="-1"), "tolerance"),
     (structure(tolerance="much"), "tolerance"),
-    (structure(currency="XXX"), "currency"),
+    (structure(currency="ABC"), "currency"),
     (structure(record={"op": "CREATE"}), "record"),
 ]
 
@@ -130,3 +130,25 @@ async def test_half_a_line_at_the_end_of_a_stream_counts_nothing_of_it(
     assert told(answer) == (400, "SETTLE-01", "unparsable")
     assert answer.json()["values"]["place"].startswith(place)
     await nothing_counted(sender, "calls")
+
+
+async def test_the_journal_of_an_upload_tells_of_it_and_holds_none_of_its_records(
+    house: House, sender: httpx.AsyncClient
+) -> None:
+    for value in ("secret", "another secret"):
+        body = {"record": {"app": "a", "dur": value}, "uploadId": "march"}
+        await sender.post(f"{BASE}/calls/update", json=body)
+    async with house.database.reading([1]) as tx:
+        lines = [str(text) for (text,) in await tx.tuples("SELECT lines FROM journal WHERE kind = 'records.upload'")]
+    assert len(lines) == 2
+    assert "upload_reused" in lines[1]
+    assert not any("secret" in text for text in lines)
+
+
+async def test_a_key_answers_again_as_it_did_and_not_for_other_records(sender: httpx.AsyncClient) -> None:
+    once = {"Idempotency-Key": "once"}
+    for _ in range(2):
+        ok(await sender.post(f"{BASE}/calls/update", json={"record": {"app": "a", "dur": 1}}, headers=once))
+    assert ok(await sender.get(f"{BASE}/calls"))["output"]["aggregates"] == {"a": {"dur": "1"}}
+    other = await sender.post(f"{BASE}/calls/update", json={"record": {"app": "b", "dur": 1}}, headers=once)
+    assert told(other) == (422, "SETTLE-02", "key_reused")

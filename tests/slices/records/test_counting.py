@@ -1,14 +1,16 @@
 """What is counted, and how: aggregations, settlements, uploads that come twice, streams in parts, and past states."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 import time_machine
 
+from clearhouse import clock
 from clearhouse.slices.records import states, streams, structures
 from clearhouse.slices.records.bookings import account_of, book_due
+from clearhouse.slices.records.staging import forget_all
 from house import House, balance, ok
 
 BASE = "/settlement"
@@ -201,6 +203,22 @@ async def test_a_stream_that_broke_off_counts_nothing_and_begins_anew_under_its_
     assert ok(await sender.post(f"{BASE}/calls/upload", params=query, content=whole, headers=NDJSON))
     assert await shown(sender) == {"a": {"dur": "5"}}
     assert len(ok(await sender.get(f"{BASE}/calls/records?key=a"))["output"]) == 5
+
+
+async def test_what_broke_off_is_dropped_after_a_while_and_what_was_counted_stays(
+    house: House, sender: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "LINES", 2)
+    await made(sender)
+    line = b'{"app":"a","dur":1}\n'
+    ok(await sender.post(f"{BASE}/calls/upload", content=line * 3, headers=NDJSON))
+    assert (await sender.post(f"{BASE}/calls/upload", content=line * 3 + b"{", headers=NDJSON)).status_code == 400
+    kept = "SELECT (SELECT count(*) FROM records_record), (SELECT count(*) FROM records_staged)"
+    for before, dropped, rows in ((timedelta(hours=-1), 0, (5, 1)), (timedelta(hours=1), 1, (3, 0))):
+        assert await forget_all(house.database, clock.now() + before) == dropped
+        async with house.database.reading([1]) as tx:
+            assert await tx.tuples(kept) == [rows]
+    assert await shown(sender) == {"a": {"dur": "3"}}
 
 
 async def test_by_chunks_what_was_read_before_a_bad_line_stays_counted(

@@ -22,10 +22,10 @@ ROWS_MAX = 1_000
 BYTES_MAX = 8 * 1024 * 1024
 
 
-class MalformedCursor(Refusal):
+class MalformedPlace(Refusal):
     """A place in the events of this book is the `id` of an event in it, and {given} is none."""
 
-    code = "malformed_cursor"
+    code = "malformed_place"
     kind = Kind.MALFORMED
 
 
@@ -130,8 +130,8 @@ def cursor_after(event: str, book: int) -> Cursor:
     """Return where a reader of a book goes on that has read the event of this id."""
     parts = event.split("-") if len(event) <= 60 and event.isascii() else []  # noqa: PLR2004 - three whole numbers are shorter
     if len(parts) != 3 or not all(part.isdigit() for part in parts) or int(parts[0]) != book:  # noqa: PLR2004 - book, number, place
-        raise MalformedCursor(given=event[:60])
+        raise MalformedPlace(given=event[:60])
     number, place = int(parts[1]), int(parts[2]) + 1
     if number >= 2**63 or place >= 2**31:
-        raise MalformedCursor(given=event[:60])
+        raise MalformedPlace(given=event[:60])
     return Cursor(number, place)

@@ -43,6 +43,7 @@ class Claim:
     lease: UUID
     number: int
     place: int
+    attempts: int = 0
 
     @property
     def cursor(self) -> Cursor:
@@ -151,10 +152,10 @@ async def _tried(database: Database, reader: Reader, claimed: Claim) -> str | No
 
 
 async def _drain(database: Database, reader: Reader, claimed: Claim) -> None:
-    cursor = claimed.cursor
+    cursor, most = claimed.cursor, max(1, reader.most >> 2 * claimed.attempts)  # what was too much in time comes in parts
     for _ in range(PAGES_A_TURN):
         async with database.reading([claimed.book]) as tx:
-            page = await after(tx, cursor, most=reader.most)
+            page = await after(tx, cursor, most=most)
         if page.cursor == cursor:
             return
         if page.events:

@@ -49,7 +49,7 @@ WITH due AS MATERIALIZED (
 UPDATE event_reader AS r
 SET lease = %(lease)s, leased_until = clock_timestamp() + make_interval(secs => %(seconds)s)
 FROM due WHERE r.book = due.book AND r.name = due.name
-RETURNING r.book, r.name, r.lease, r.number, r.place
+RETURNING r.book, r.name, r.lease, r.number, r.place, r.attempts
 
 -- name: move
 -- Moves a reader that still has its lease, and renews the lease: what it had failed at is over.

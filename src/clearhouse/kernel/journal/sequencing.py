@@ -22,6 +22,7 @@ from clearhouse.kernel.journal.writing import Line
 sql = Statements.of("clearhouse.kernel.journal", "journal.sql")
 ROWS_MAX = 2_000
 SWEEP_SECONDS = 0.1
+GATHER_SECONDS = 0.005
 SEALED_EVERY = 1_000
 GENESIS = bytes(32)
 
@@ -114,8 +115,11 @@ class Sequencer:
                 await self._pause()
 
     async def _pause(self) -> None:
+        clock_of = asyncio.get_running_loop().time
+        began = clock_of()
         try:
             await asyncio.wait_for(self.committed.wait(), SWEEP_SECONDS)
-            await asyncio.sleep(0.005)  # let a few more commit: one sweep seals them all
         except TimeoutError:
             return
+        if clock_of() - began < GATHER_SECONDS:  # commits come one after another: let a few more, one sweep seals them all
+            await asyncio.sleep(GATHER_SECONDS)

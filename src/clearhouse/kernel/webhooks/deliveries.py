@@ -20,7 +20,7 @@ from clearhouse.kernel.access.principals import readable
 from clearhouse.kernel.db.arrays import array, texts
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.journal import events, writing
-from clearhouse.kernel.journal.events import Cursor, Event, MalformedCursor, Sealed, cursor_after, events_of
+from clearhouse.kernel.journal.events import Cursor, Event, MalformedPlace, Sealed, cursor_after, events_of
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.webhooks.endpoints import PREFIX, WebhookNotFound, sql
 from clearhouse.refusals import Kind, Refusal
@@ -247,6 +247,6 @@ def position(event: str, book: int) -> tuple[int, int]:
     """Return where an event of a book is in the log, or nowhere."""
     try:
         number, following = cursor_after(event, book)
-    except MalformedCursor:
+    except MalformedPlace:
         return -1, -1
     return number, following - 1

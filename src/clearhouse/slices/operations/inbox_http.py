@@ -4,13 +4,13 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router
-from litestar.params import JSONBody, PathParameter, QueryParameter
+from litestar.params import PathParameter, QueryParameter
 
 from clearhouse.kernel.inbox import dead
 from clearhouse.kernel.inbox.dead import Dismiss, Letter, Remark, Replay, State
 from clearhouse.slices.operations import commands
 from clearhouse.transport.http.paging import Cursor, Limit, Page, page
-from clearhouse.transport.http.routes import get, post
+from clearhouse.transport.http.routes import body, get, post
 from clearhouse.transport.http.visits import Book, IdempotencyKey, here
 
 READ = "inbox:read"
@@ -45,7 +45,11 @@ async def show_letter(request: Asking, letter: LetterPath, book: Book = None) ->
 
 @post("/dead/{letter:str}/replay", summary="Try a message again", status_code=200)
 async def replay_letter(
-    request: Asking, letter: LetterPath, data: JSONBody[Decision], book: Book = None, key: IdempotencyKey = None
+    request: Asking,
+    letter: LetterPath,
+    data: Annotated[Decision, body({"remark": "a test of theirs"})],
+    book: Book = None,
+    key: IdempotencyKey = None,
 ) -> Letter:
     """Let a message be tried again by the worker, a moment later; if it is refused again, it waits with the new reason."""
     return await here(request).submit(commands.REPLAY, Replay(letter, data.remark), book=book, key=key)
@@ -53,7 +57,11 @@ async def replay_letter(
 
 @post("/dead/{letter:str}/dismiss", summary="Let a message be", status_code=200)
 async def dismiss_letter(
-    request: Asking, letter: LetterPath, data: JSONBody[Decision], book: Book = None, key: IdempotencyKey = None
+    request: Asking,
+    letter: LetterPath,
+    data: Annotated[Decision, body({"remark": "a test of theirs"})],
+    book: Book = None,
+    key: IdempotencyKey = None,
 ) -> Letter:
     """Let a message be: nobody has to look at it any more."""
     return await here(request).submit(commands.DISMISS, Dismiss(letter, data.remark), book=book, key=key)

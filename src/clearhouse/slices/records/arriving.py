@@ -14,7 +14,7 @@ from clearhouse.slices.records.structures import Structure
 from clearhouse.slices.records.uploads import Counted
 from clearhouse.transport.http.visits import Visit
 
-FLYING_MAX = 3
+FLYING_MAX = 4
 Parts = AsyncIterable[tuple[int, list[bytes]]]
 
 

@@ -4,18 +4,21 @@ Promises: what is staged is in no sum; an upload that breaks off counts nothing,
 its id.
 """
 
-import hashlib
+import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
+import structlog
 
-from clearhouse import ids
+from clearhouse import clock, ids
 from clearhouse.asking import Asked
+from clearhouse.kernel.access import books
 from clearhouse.kernel.cuts import cuts
 from clearhouse.kernel.db.arrays import array
-from clearhouse.kernel.db.database import Tx
+from clearhouse.kernel.db.database import Database, Tx
+from clearhouse.kernel.db.faults import DatabaseFault
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.refusals import Refusal
 from clearhouse.slices.records import structures, uploads
@@ -24,6 +27,9 @@ from clearhouse.slices.records.refusals import Unparsable, UploadReused, UploadU
 from clearhouse.slices.records.structures import cut_of
 from clearhouse.slices.records.uploads import Counted, Kept
 
+HOURS_KEPT = 24
+SECONDS_BETWEEN = 600.0
+_log = structlog.get_logger(__name__)
 _sql = Statements.of("clearhouse.slices.records", "staging.sql")
 
 
@@ -151,6 +157,22 @@ async def forget(tx: Tx, before: datetime, *, most: int = 100) -> int:
     return len(found)
 
 
-def digest_of(parts_: Sequence[bytes]) -> bytes:
-    """Return what tells lines from others."""
-    return hashlib.sha256(b"\n".join(parts_) + b"\n").digest()
+async def sweep(database: Database) -> None:
+    """Drop what broke off a day ago and never came again, now and then, until cancelled."""
+    while True:
+        try:
+            await forget_all(database, clock.now() - timedelta(hours=HOURS_KEPT))
+        except DatabaseFault as fault:
+            _log.warning("broken uploads not dropped, tried again later", reason=str(fault))
+        await asyncio.sleep(SECONDS_BETWEEN)
+
+
+async def forget_all(database: Database, before: datetime) -> int:
+    """Drop such uploads of every book; return how many."""
+    async with database.writing() as tx:
+        numbers = await books.numbers(tx)
+    count = 0
+    for number in numbers:
+        async with database.writing(book=number) as tx:
+            count += await forget(tx, before)
+    return count

@@ -18,10 +18,10 @@ def settle(cells: Cells, terms: Terms) -> dict[str, Any]:
     """Return the common records."""
     said = {cell.organisation for metrics in cells.values() for its in metrics.values() for cell in its}
     sides = max(SIDES_MIN, len(said))
-    return {key: {metric: _common(its, terms, sides) for metric, its in metrics.items()} for key, metrics in cells.items()}
+    return {key: {metric: _compared(its, terms, sides) for metric, its in metrics.items()} for key, metrics in cells.items()}
 
 
-def _common(cells: Sequence[Cell], terms: Terms, sides: int) -> dict[str, Any]:
+def _compared(cells: Sequence[Cell], terms: Terms, sides: int) -> dict[str, Any]:
     totals = [cell.total or 0 for cell in cells]
     difference = added(max(totals), Decimal(min(totals)).copy_negate())
     status = "PARTIAL" if len(cells) < sides else "MATCHED" if difference <= terms.tolerance else "MISMATCH"
