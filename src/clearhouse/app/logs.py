@@ -29,3 +29,5 @@ def configure(level: str) -> None:
 def _hide(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Blank what is named like a secret."""
     return {name: "…" if any(word in name.lower() for word in SECRETS) else value for name, value in event.items()}
+    # What of its work failed, we say ourselves and do again; it adds a page of its own code to each time the database is away.
+    logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
