@@ -24,6 +24,8 @@ def configure(level: str) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    # What of its work failed we say ourselves, and do again; it adds a page of code whenever the database is away.
+    logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
 
 
 def _hide(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -29,6 +29,7 @@ STALLED_SECONDS = 30.0
 SWEEPS_BETWEEN_CLEANINGS = 30
 GRACE_SECONDS = 8.0
 CONNECTIONS_MAX = 4
+WAIT_SECONDS_MAX = 3.0  # for a connection: one that does not come soon is no reason to keep a stop waiting
 _log = structlog.get_logger(__name__)
 
 
@@ -86,7 +87,10 @@ class Queues:
 
     def _app(self) -> "procrastinate.App":
         connector = procrastinate.PsycopgConnector(
-            conninfo=self.database.jobs_address(), min_size=1, max_size=CONNECTIONS_MAX
+            conninfo=self.database.jobs_address(),
+            min_size=1,
+            max_size=CONNECTIONS_MAX,
+            timeout=WAIT_SECONDS_MAX,
         )
         app = procrastinate.App(connector=connector)
         app.task(name="advance")(self.advance)
@@ -94,7 +98,7 @@ class Queues:
 
     async def _work(self, app: "procrastinate.App", queue: str) -> None:
         how: dict[str, Any] = {"listen_notify": True, "install_signal_handlers": False, "delete_jobs": "always"}
-        while True:
+        while not self.stopping:  # a worker that is cancelled while the database is away says so, not that it is cancelled
             try:
                 await app.run_worker_async(
                     queues=[queue], name=queue, concurrency=self.concurrency.get(queue, CONCURRENCY),
