@@ -97,7 +97,8 @@ async def test_what_really_happens_is_in_the_catalogue_and_is_what_its_schema_sa
     validators = {name: validator(document, name) for name in types}
     for event in found:
         validators[event["type"]].validate(event)
-    assert set(EVENTS) - types == ELSEWHERE
+    rest = {each for each in set(EVENTS) - types if not each.startswith("interbank.")}  # walked in tests/slices/interbank
+    assert rest == ELSEWHERE
 
 
 async def test_what_the_workers_do_is_what_its_schema_says(house: House, document: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ from clearhouse.slices.interbank.channel import State as There
 from clearhouse.slices.interbank.reconciling import SCOPE, compare
 from clearhouse.slices.interbank.rows import sql
 from clearhouse.slices.interbank.turns import Initiate
-from clearhouse.slices.interbank.waking import Reason, Wake
+from clearhouse.slices.interbank.waking import Reason, Wake, is_due
 
 ORDERS_MAX = 1_000
 SENDING_MAX = 4
@@ -98,6 +98,8 @@ class Engine:
         """Send the next of those whose turn it is; several batches may be under way."""
         while len(self.sending) >= SENDING_MAX:
             await asyncio.wait(self.sending, return_when=asyncio.FIRST_COMPLETED)
+        if not await self._is_due("unlocked"):
+            return 0
         orders = (await self._submit(commands.INITIATE, [Initiate(ORDERS_MAX)]))[0].orders
         if orders:
             task = asyncio.create_task(self._sent(orders))
@@ -151,6 +153,8 @@ class Engine:
 
     async def wake(self, reason: Reason) -> int:
         """Do what is due for a reason, and ask the bank about what is in doubt."""
+        if not await self._is_due(reason):
+            return 0
         found = (await self._submit(commands.WAKE, [Wake(reason, ORDERS_MAX)]))[0]
         if found.orders:
             await self._resolve(found.orders)
@@ -173,6 +177,10 @@ class Engine:
         if missing:
             answers = await self._ask_to_pay([each for each in orders if each.id in missing])
             await self.hear([word for word in answers if word.said in {"accepted", "rejected"}])
+
+    async def _is_due(self, reason: Reason) -> bool:
+        async with self.door.database.writing(book=self.book) as tx:
+            return await is_due(tx, reason, clock.now())
 
     async def _cursor(self) -> str:
         if self.cursor is None:

@@ -39,6 +39,21 @@ class Wake(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     most: Most
 
 
+class _Found(msgspec.Struct, frozen=True):
+    found: bool
+
+
+async def is_due(tx: Tx, reason: Reason, at: datetime) -> bool:
+    """Tell whether there is anything to do for a reason; an engine that idles leaves no trace in the journal."""
+    if reason == "unlocked":
+        row = await tx.row(rows.sql["is_turn"], _Found, book=tx.book)
+    elif reason == "reviewed":
+        row = await tx.row(rows.sql["is_reviewed"], _Found, book=tx.book)
+    else:
+        row = await tx.row(rows.sql["is_due"], _Found, book=tx.book, at=at, states=_DUE[reason])
+    return row is not None and row.found
+
+
 async def wake(tx: Tx, asked: Sequence[Asked[Wake]], at: datetime) -> list[Orders | Refusal]:
     """Do what is due; the answer is what the banks are to be asked about."""
     return [await _wake(tx, each.command, at) for each in asked]
