@@ -43,7 +43,7 @@ class MalformedIban(Refusal):
 
 
 class BankUnknown(Refusal):
-    """There is no bank {bic} here."""
+    """{bic} is none of the banks that settle here."""
 
     code = "bank_unknown"
     kind = Kind.REFUSED
