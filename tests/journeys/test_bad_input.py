@@ -250,10 +250,11 @@ async def test_the_express_lane_reads_headers_as_the_framework_does(operator: ht
 
 
 async def taking(operator: httpx.AsyncClient) -> list[tuple[str, str]]:
-    """Return every route that takes one body, with something for each part of its path."""
+    """Return our own routes that take one body, with something for each part of the path."""
     paths = ok(await operator.get("/openapi.json"))["paths"]
-    routes = {(verb, path) for path, its in paths.items() for verb in VERBS & set(its) if "requestBody" in its[verb]}
-    return [(verb, path.replace("{account}", "payer?asset=USD")) for verb, path in sorted(routes) if "/batch" not in path]
+    ours = {path: its for path, its in paths.items() if path.startswith("/api/") and "/batch" not in path}
+    routes = {(verb, path) for path, its in ours.items() for verb in VERBS & set(its) if "requestBody" in its[verb]}
+    return [(verb, path.replace("{account}", "payer?asset=USD")) for verb, path in sorted(routes)]
 
 
 async def test_a_body_that_cannot_be_read_is_refused_by_every_route(operator: httpx.AsyncClient) -> None:
@@ -428,7 +429,6 @@ ADDRESSES: Mapping[str, tuple[int, str]] = {
     f"{LEDGER}/accounts?asset={'X' * 17}": (400, "malformed"),
     f"{LEDGER}/accounts?prefix={'x' * 521}": (400, "malformed"),
     f"{LEDGER}/accounts?limit=0": (400, "malformed"),
-    f"{LEDGER}/accounts?limit=1001": (400, "malformed"),
     f"{LEDGER}/accounts?limit=1.5": (400, "malformed"),
     f"{LEDGER}/accounts?limit={'9' * 5000}": (400, "malformed"),
     f"{LEDGER}/accounts?cursor=%00": (404, "account_not_found"),
