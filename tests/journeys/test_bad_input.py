@@ -16,8 +16,7 @@ FRAMED = f"{SINGLE}?book=main"
 JSON, LINES = {"Content-Type": "application/json"}, {"Content-Type": "application/x-ndjson"}
 MEGABYTE = 1024 * 1024
 VERBS = {"get", "post", "put", "patch", "delete"}
-UNKNOWN_HOLD = "trf_01KAHG7R9Q7XKJ8W3M5N2P4T6V"
-GOOD = movement("payer", "payee", "1.00")
+UNKNOWN_HOLD, GOOD = "trf_01KAHG7R9Q7XKJ8W3M5N2P4T6V", movement("payer", "payee", "1.00")
 Case = tuple[Any, int, str]
 
 # What may be wrong with a leg: what it says instead, and how it is refused.
@@ -429,6 +428,7 @@ ADDRESSES: Mapping[str, tuple[int, str]] = {
     f"{LEDGER}/accounts?asset={'X' * 17}": (400, "malformed"),
     f"{LEDGER}/accounts?prefix={'x' * 521}": (400, "malformed"),
     f"{LEDGER}/accounts?limit=0": (400, "malformed"),
+    f"{LEDGER}/accounts?limit=1001": (400, "malformed"),
     f"{LEDGER}/accounts?limit=1.5": (400, "malformed"),
     f"{LEDGER}/accounts?limit={'9' * 5000}": (400, "malformed"),
     f"{LEDGER}/accounts?cursor=%00": (404, "account_not_found"),
