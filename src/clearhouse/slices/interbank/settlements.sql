@@ -155,18 +155,18 @@ SELECT coalesce(max(number), 0) AS number FROM journal WHERE book = %(book)s
 
 -- name: is_turn
 -- Whether anybody's turn has come.
-SELECT EXISTS (SELECT FROM settlement_transactions WHERE book = %(book)s AND state = 'FUNDS_LOCKED') AS found
+SELECT exists(SELECT FROM settlement_transactions WHERE book = %(book)s AND state = 'FUNDS_LOCKED') AS found
 
 -- name: is_due
 -- Whether anything is due by itself, of these states.
-SELECT EXISTS (
+SELECT exists(
     SELECT FROM settlement_transactions
     WHERE book = %(book)s AND due_at <= %(at)s AND due_at IS NOT NULL AND state <> 'FUNDS_LOCKED' AND state = ANY(%(states)s)
 ) AS found
 
 -- name: is_reviewed
 -- Whether a person has looked at anything that waits for it.
-SELECT EXISTS (
+SELECT exists(
     SELECT FROM settlement_transactions AS s JOIN approval_request AS r ON r.book = s.book AND r.id = s.review
     WHERE s.book = %(book)s AND s.waiting_for = 'review' AND s.state = 'PENDING' AND r.state <> 'pending'
 ) AS found
