@@ -12,7 +12,18 @@ import msgspec
 
 from clearhouse import ids
 from clearhouse.kernel.approvals import policies
-from clearhouse.kernel.approvals.approval import Approval, Case, Row, State, Subject, cases, change, makers, note
+from clearhouse.kernel.approvals.approval import (
+    GUARD,
+    Approval,
+    Case,
+    Row,
+    State,
+    Subject,
+    cases,
+    change,
+    makers,
+    note,
+)
 from clearhouse.kernel.approvals.approvers import Rule, Standing, candidates, shortage
 from clearhouse.kernel.approvals.policies import NobodyCanApprove, Rules, Sum, sql
 from clearhouse.kernel.db.arrays import array
@@ -109,6 +120,8 @@ class _Asking:
         """Tell whether an approval is for this content and amount, still good, and by people who may still give it."""
         if (case.row.content, case.row.amounts) != (wanted.content, _sums(wanted.amounts)) or case.is_over(self.at):
             return False
+        if case.row.kind == GUARD and case.row.version != policies.number(self.rules.get(GUARD)):
+            return False  # such a change is never carried out, so it is asked for under the rules that hold now
         return hands.isdisjoint(case.approvers) and case.lapsed(self.standing) is None
 
     def _asked(self, wanted: Wanted, hands: set[UUID], before: Case | None) -> Case | Refusal:
