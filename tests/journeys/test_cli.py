@@ -1,5 +1,6 @@
 """The command line as a client: what operators, auditors and administrators type on the first day, against a real server."""
 
+import io
 import json
 import os
 import subprocess
@@ -314,7 +315,7 @@ def test_words_on_many_approvals_come_from_the_line_from_a_file_or_from_what_the
     printed = tmp_path / "printed"
     printed.write_text(json.dumps([{"id": f"apr_{number}", "level": 1, "state": "pending"} for number in range(1_001)]))
     assert clearhouse(*approve, "--file", str(printed), by="approver").json["refused"] == 1_001
-    monkeypatch.setattr("sys.stdin", lines.open())
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines.read_text()))
     rejected = clearhouse("approvals", "reject", "--file", "-", "--remark", "no", "--json", by="approver")
     assert rejected.json == {"done": 0, "refused": 3}
     assert clearhouse("approvals", "withdraw", "apr_x", "apr_y", "--json").json["refused"] == 2

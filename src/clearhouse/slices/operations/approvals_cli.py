@@ -24,7 +24,11 @@ LEVELS = ("level", "role", "people", "count", "at_least")
 AT_ONCE = 1_000
 Seen = Annotated[int, Parameter(help="The level that you looked at; if it has passed meanwhile, nothing is done.")]
 SeenFile = Annotated[
-    Path | None, Parameter(help="A file, or - for what comes in: `inbox --json` as it was printed, or lines of ID LEVEL.")
+    Path | None,
+    Parameter(
+        allow_leading_hyphen=True,
+        help="A file, or - for what comes in: `inbox --json` as it was printed, or lines of ID LEVEL.",
+    ),
 ]
 LevelsFile = Annotated[
     Path | None, Parameter(help="A file with the levels as JSON, where there is more to say: people, counts, amounts.")
