@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -37,6 +39,9 @@ async def ground(owner_dsn: str) -> AsyncGenerator[Ground]:
         yield Ground(owner_dsn, database, lambda _: None)
 
 
+PAGE = Path(__file__).parents[3] / "docs" / "benchmarks.md"
+
+
 @pytest.mark.parametrize("name", BENCHES)
 async def test_everything_that_is_measured_comes_to_a_figure(ground: Ground, name: str) -> None:
     async with BENCHES[name](ground) as contestants:
@@ -44,6 +49,14 @@ async def test_everything_that_is_measured_comes_to_a_figure(ground: Ground, nam
         assert {name: found for name, found in figures.items() if min(found) <= 0} == {}
         assert len(figures) == len(contestants)
         assert_comparable(contestants)
+        assert {only for only in named(name) if not any(only in each.name for each in contestants)} == set()
+
+
+def named(name: str) -> set[str]:
+    """Return what the page of benchmarks lets a reader choose of a bench."""
+    said = re.findall(rf"^\|.*`{name} (--only [^|]+)\|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert said
+    return {word.strip('"') for each in said for word in re.findall(r'--only ("[^"]+"|[\w-]+)', each)}
 
 
 def assert_comparable(contestants: Sequence[Contestant]) -> None:

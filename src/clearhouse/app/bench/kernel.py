@@ -18,7 +18,7 @@ class Sizes:
     rows: int = 10_000
     wakes: int = 25
     events: int = 8_000
-    deliveries: int = 1_000
+    deliveries: int = 400
 
 
 def prepared(sizes: Sizes) -> Prepared:

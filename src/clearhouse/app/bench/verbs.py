@@ -5,6 +5,7 @@ from typing import Annotated
 import uvloop
 from cyclopts import App, Parameter
 
+from clearhouse.app import logs
 from clearhouse.app.bench import interbank as bench_interbank
 from clearhouse.app.bench import kernel as bench_kernel
 from clearhouse.app.bench import ledger as bench_ledger
@@ -52,4 +53,5 @@ def interbank(*, how: Shared = DEFAULT) -> None:
 
 
 def _show(name: str, prepared: Prepared, how: How) -> None:
+    logs.configure("warning")  # to the error output: what is printed is the report
     printing.show(uvloop.run(measured(name, prepared, how, tell)), as_json=how.json)

@@ -25,7 +25,7 @@ from clearhouse.transport.webhooks.delivering import AT_ONCE, Courier
 from clearhouse.transport.webhooks.sending import Sender
 
 BOOK = 1
-ENDPOINTS = 4
+MANY = 4
 TYPE = "bench.sent"
 ALONE = "posting webhooks alone"
 DELIVERED = """
@@ -42,11 +42,11 @@ class Bench:
     url: str
     by: UUID
     told: Sequence[Event]
-    taken: int = 0
+    endpoints: int
 
     async def through(self, _seconds: float) -> float:
         """Return how many deliveries a second are made of the log and taken by the receiver, as both say."""
-        own = await self._added()
+        own, before = await self._added(), await self._taken()
         courier = Courier(self.database, _sender())
         start = perf_counter()
         await self._drained(courier)
@@ -56,29 +56,28 @@ class Bench:
             names = [DisableWebhook(ids.text(endpoints.PREFIX, each)) for each in own]
             await endpoints.disable_webhooks(tx, [Asked(each, ids.fresh(), self.by) for each in names], clock.now())
             found = int(str((await tx.tuples(DELIVERED, {"book": BOOK, "endpoints": array(own)}))[0][0]))
-        await self._check(found, len(own) * len(self.told))
+        await self._check(before, found)
         return found / elapsed
 
     async def alone(self, _seconds: float) -> float:
         """Return how many a second the same sender posts, as many at once, of what is ready in memory."""
-        sender, bodies = _sender(), iter([body(each) for each in self.told] * ENDPOINTS)
+        before, sender, bodies = await self._taken(), _sender(), iter([body(each) for each in self.told])
 
         async def post() -> None:
             for each in bodies:
                 await sender.send(self.url, each, {})
 
         start = perf_counter()
-        await asyncio.gather(*(post() for _ in range(AT_ONCE * ENDPOINTS)))
+        await asyncio.gather(*(post() for _ in range(AT_ONCE)))
         elapsed = perf_counter() - start
         await sender.close()
-        count = len(self.told) * ENDPOINTS
-        await self._check(count, count)
-        return count / elapsed
+        await self._check(before, len(self.told))
+        return len(self.told) / elapsed
 
     async def _added(self) -> list[UUID]:
         """Add webhooks that stand in the log before the events."""
         async with self.database.writing(book=BOOK) as tx:
-            asked = [Asked(AddWebhook(self.url, types=[TYPE]), ids.fresh(), self.by) for _ in range(ENDPOINTS)]
+            asked = [Asked(AddWebhook(self.url, types=[TYPE]), ids.fresh(), self.by) for _ in range(self.endpoints)]
             for answer in await endpoints.add_webhooks(tx, asked, clock.now()):
                 if not isinstance(answer, AddedWebhook):
                     raise answer
@@ -98,12 +97,14 @@ class Bench:
                 due = await deliveries.due(tx, clock.now())
             await asyncio.gather(*(_sent(courier, each) for each in due))
 
-    async def _check(self, found: int, expected: int) -> None:
+    async def _check(self, before: int, found: int) -> None:
+        expected, taken = self.endpoints * len(self.told), await self._taken() - before
+        if (found, taken) != (expected, expected):
+            raise WrongCount(name="webhooks", acknowledged=str(expected), found=f"{found}, and {taken} with the receiver")
+
+    async def _taken(self) -> int:
         async with httpx.AsyncClient() as asking:
-            taken = int((await asking.get(self.url)).text)
-        new, self.taken = taken - self.taken, taken
-        if found != expected or new != found:
-            raise WrongCount(name="webhooks", acknowledged=str(expected), found=f"{found}, and {new} with the receiver")
+            return int((await asking.get(self.url)).text)
 
 
 async def _sent(courier: Courier, endpoint: tuple[int, UUID]) -> None:
@@ -115,10 +116,13 @@ def _sender() -> Sender:
     return Sender(Network((ip_network("127.0.0.0/8"),)))
 
 
-async def contestants(database: Database, url: str, by: UUID, deliveries_wanted: int) -> list[Contestant]:
-    """Return what is measured of webhooks, of so many deliveries each turn."""
-    bench = Bench(database, url, by, await write(database, TYPE, max(1, deliveries_wanted // ENDPOINTS)))
+async def contestants(database: Database, url: str, by: UUID, count: int) -> list[Contestant]:
+    """Return what is measured of webhooks, so many events for one and for several."""
+    told = await write(database, TYPE, count)
+    one, many = Bench(database, url, by, told, 1), Bench(database, url, by, told[-max(1, count // MANY) :], MANY)
+    name, unit = "webhooks to one receiver", "deliveries/s"
     return [
-        Contestant(ALONE, "deliveries/s", bench.alone),
-        Contestant("webhooks, from the log to the receiver", "deliveries/s", bench.through, ALONE),
+        Contestant(ALONE, unit, one.alone),
+        Contestant(name, unit, one.through, ALONE),
+        Contestant(f"webhooks, {MANY} of them", unit, many.through, name),
     ]

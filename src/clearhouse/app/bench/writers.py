@@ -79,7 +79,7 @@ class Writers:
         while (start := perf_counter()) < until:
             count += await self.upload(door)
             self.longest = max(self.longest, perf_counter() - start)
-            await asyncio.sleep(random.uniform(0, 2 * SECONDS_BETWEEN_UPLOADS))
+            await _rest(random.uniform(0, 2 * SECONDS_BETWEEN_UPLOADS), until)
         return count
 
     async def upload(self, door: Door) -> int:
@@ -97,8 +97,12 @@ class Writers:
         while perf_counter() < until:
             end = End(structure.settleid, structure.number, 1, "the bench:")
             await door.submit(commands.SETTLE, [end], caller=self.caller, book=self.book)
-            await asyncio.sleep(SECONDS_BETWEEN_SETTLES)
+            await _rest(SECONDS_BETWEEN_SETTLES, until)
         await door.close()
+
+
+async def _rest(seconds: float, until: float) -> None:
+    await asyncio.sleep(max(0.0, min(seconds, until - perf_counter())))
 
 
 async def total(database: Database, book: int, structure: Structure) -> int:
