@@ -159,7 +159,7 @@ class Bench:
     async def latency(self, seconds: float) -> float:
         """Return the milliseconds within which 99 of 100 went from acceptance to COMPLETED, at a steady offer."""
         accepted, since, start = 0, clock.now(), perf_counter()
-        while (elapsed := perf_counter() - start) < seconds:
+        while (elapsed := perf_counter() - start) < seconds or not accepted:
             due = int(elapsed * OFFERED_A_SECOND) - accepted
             if due > 0:
                 more = await self.execute(due)
@@ -185,7 +185,7 @@ class Bench:
         """Return the milliseconds within which 99 of 100 were taken back: cancelled, their funds free."""
         took: list[float] = []
         until = perf_counter() + seconds
-        while perf_counter() < until:
+        while perf_counter() < until or not took:
             accepted = await self.ask(commands.EXECUTE_SETTLEMENT, self.some(1)[0])
             start = perf_counter()
             answer = (

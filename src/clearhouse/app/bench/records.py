@@ -104,6 +104,7 @@ class Bench:
         until = perf_counter() + seconds
 
         async def body() -> AsyncIterator[bytes]:
+            yield random.choice(self.lines[keys]) + b"\n"
             while perf_counter() < until:
                 yield random.choice(self.lines[keys]) + b"\n"
 

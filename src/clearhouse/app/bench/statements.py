@@ -145,6 +145,6 @@ def contestants(door: Door, caller: Caller, book: int, lines: int) -> list[Conte
     bench = Bench(door, Telling(door.database, book=book), caller, book, lines)
     asked = lines / 10_000
     return [
-        Contestant(BARE, "seconds", bench.bare),
         Contestant(f"{lines:,} statement lines reconciled", "seconds", bench.compare, BARE, asked=asked),
+        Contestant(BARE, "seconds", bench.bare),
     ]
