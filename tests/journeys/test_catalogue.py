@@ -123,12 +123,9 @@ async def test_what_waits_for_others_and_what_is_said_twice_is_what_its_schema_s
         await desk.hire(name, "approver")
     await desk.rule({"role": "approver"}, kind="approvals.policy")
     waiting = ok(await house.admin.post(f"{PRINCIPALS}/{desk['bert'].text}/keys", json={}))["approval"]
-    word = {
-        "json": [{"approval": waiting, "level": 1}, {"approval": waiting, "level": 1}],
-        "headers": {"Idempotency-Key": "k"},
-    }
+    words, once = [{"approval": waiting, "level": 1}] * 2, {"Idempotency-Key": "k"}
     for _ in range(2):
-        ok(await desk["anna"].client.post(f"{APPROVALS}/batch/approve", **word))
+        ok(await desk["anna"].client.post(f"{APPROVALS}/batch/approve", json=words, headers=once))
     found = {each["type"]: each for each in await told(house)}
     for name in ("approvals.asked", "approvals.key_allowed", "approvals.approved", "approvals.repeated"):
         validator(document, name).validate(found[name])
