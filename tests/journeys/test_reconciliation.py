@@ -57,7 +57,7 @@ class Office:
     def clerk(self) -> httpx.AsyncClient:
         return self.desk["clerk"].client
 
-    async def deliver(self, side: str, content: str, headers: dict[str, str], name: str = "nostro-eur") -> Any:
+    async def load(self, side: str, content: str, headers: dict[str, str], name: str = "nostro-eur") -> Any:
         answer = await self.clerk.post(f"{SETS}/{name}/items", params={"side": side}, content=content, headers=headers)
         return ok(answer)
 
@@ -65,8 +65,8 @@ class Office:
         return ok(await self.clerk.post(f"{SETS}/{name}/runs"))
 
     async def both(self) -> Any:
-        await self.deliver("ours", OURS, CSV)
-        await self.deliver("theirs", THEIRS, LINES)
+        await self.load("ours", OURS, CSV)
+        await self.load("theirs", THEIRS, LINES)
         return await self.run()
 
     async def matches(self, run: str) -> list[Any]:
@@ -150,8 +150,8 @@ async def test_a_difference_within_the_tolerance_is_written_off_and_reversed_by_
 async def test_a_run_whose_difference_cannot_be_posted_leaves_nothing(office: Office) -> None:
     path = "/api/v1/ledger/accounts/differences"
     ok(await office.clerk.patch(path, params={"asset": "EUR"}, json={"state": "frozen"}))
-    await office.deliver("ours", OURS, CSV)
-    await office.deliver("theirs", THEIRS, LINES)
+    await office.load("ours", OURS, CSV)
+    await office.load("theirs", THEIRS, LINES)
     assert refused(await office.clerk.post(f"{SETS}/nostro-eur/runs"), 422) == "posting_refused"
     assert (await office.breaks(), ok(await office.clerk.get(f"{SETS}/nostro-eur/runs"))["items"]) == ({}, [])
     ok(await office.clerk.patch(path, params={"asset": "EUR"}, json={"state": "open"}))
@@ -160,7 +160,7 @@ async def test_a_run_whose_difference_cannot_be_posted_leaves_nothing(office: Of
 
 async def test_what_is_matched_is_not_looked_at_again_and_what_is_open_goes_on(office: Office) -> None:
     first = await office.both()
-    await office.deliver("theirs", '{"id": "t3", "amount": "70.00", "currency": "EUR", "date": "2026-11-04"}', LINES)
+    await office.load("theirs", '{"id": "t3", "amount": "70.00", "currency": "EUR", "date": "2026-11-04"}', LINES)
     second = await office.run()
     assert [(s["side"], s["new_items"], s["carried_items"], s["open_items"]) for s in second["sums"]] == [
         ("ours", 0, 2, 1),
@@ -187,23 +187,23 @@ async def test_a_run_made_again_by_its_own_rules_comes_to_the_same(office: Offic
 async def test_a_run_that_somebody_touched_does_not_come_to_the_same(office: Office, owner_dsn: str) -> None:
     run = await office.both()
     async with office.house.database.writing() as tx:
-        await tx.do("UPDATE reconciliation_delivery SET run = NULL WHERE side = 'theirs'")
+        await tx.do("UPDATE reconciliation_load SET run = NULL WHERE side = 'theirs'")
     again = ok(await office.clerk.post(f"{HERE}/runs/{run['id']}/verify"))
     assert (again["same"], again["matches"], bool(owner_dsn)) == (False, 0, True)
 
 
 async def test_a_key_starts_a_run_once(office: Office) -> None:
-    await office.deliver("ours", OURS, CSV)
+    await office.load("ours", OURS, CSV)
     once = {"Idempotency-Key": "monday"}
     answers = [ok(await office.clerk.post(f"{SETS}/nostro-eur/runs", headers=once)) for _ in range(2)]
     assert answers[0] == answers[1]
 
 
-# Deliveries ----------------------------------------------------------------------------------------------------------
+# Loads ---------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_statement_that_comes_twice_is_taken_once(office: Office) -> None:
-    counts = [(each["items"], each["new"]) for each in [await office.deliver("ours", OURS, CSV) for _ in range(2)]]
+    counts = [(each["items"], each["new"]) for each in [await office.load("ours", OURS, CSV) for _ in range(2)]]
     assert counts == [(6, 6), (6, 0)]
     assert (await office.run())["sums"][0]["new_items"] == 6
 
@@ -220,8 +220,8 @@ WRONG_LINES = {
 }
 
 
-async def test_a_delivery_with_a_line_that_is_wrong_is_refused_whole(office: Office) -> None:
-    await office.deliver("ours", OURS, CSV)
+async def test_a_load_with_a_line_that_is_wrong_is_refused_whole(office: Office) -> None:
+    await office.load("ours", OURS, CSV)
     for line, (status, code) in WRONG_LINES.items():
         content = f"{OURS.splitlines()[0]}\no8,1.00,EUR,2026-11-02,,,\n{line}\n"
         answer = await office.clerk.post(f"{SETS}/nostro-eur/items", params={"side": "ours"}, content=content, headers=CSV)
@@ -276,7 +276,7 @@ async def by_hand(office: Office, *names: str) -> httpx.Response:
 
 async def test_what_adds_up_is_matched_by_hand_and_freed_again(office: Office) -> None:
     await office.both()
-    await office.deliver("ours", "id,amount,currency,date\no8,16.00,EUR,2026-10-01\no9,1.00,USD,2026-10-01\n", CSV)
+    await office.load("ours", "id,amount,currency,date\no8,16.00,EUR,2026-10-01\no9,1.00,USD,2026-10-01\n", CSV)
     await office.run()
     assert refused(await by_hand(office, "o8", "o3"), 422) == "one_side_only"
     assert refused(await by_hand(office, "o8", "t6"), 422) == "does_not_add_up"
@@ -293,7 +293,7 @@ async def test_what_adds_up_is_matched_by_hand_and_freed_again(office: Office) -
 async def test_where_two_must_look_nothing_is_matched_by_one(office: Office) -> None:
     ok(await office.clerk.post(SETS, json={**RULES, "by_hand": False}))
     await office.both()
-    await office.deliver("ours", "id,amount,currency,date\no8,5.00,EUR,2026-10-01\n", CSV)
+    await office.load("ours", "id,amount,currency,date\no8,5.00,EUR,2026-10-01\n", CSV)
     await office.run()
     assert refused(await by_hand(office, "o8", "t7"), 422) == "not_by_hand"
 
@@ -399,7 +399,7 @@ async def test_another_proposal_voids_the_one_before(office: Office) -> None:
 async def test_a_break_that_a_run_closes_takes_its_proposal_with_it(office: Office) -> None:
     await office.both()
     approval = ok(await office.say("t7", "propose", {"action": "write_off"}))["approval"]
-    await office.deliver("ours", "id,amount,currency,date\no7,5.00,EUR,2026-11-07\n", CSV)
+    await office.load("ours", "id,amount,currency,date\no7,5.00,EUR,2026-11-07\n", CSV)
     await office.run()
     shown = ok(await office.clerk.get(f"{APPROVALS}/{approval}"))
     assert shown["state"] == "voided"
@@ -411,7 +411,7 @@ async def test_a_resolution_whose_items_were_matched_meanwhile_is_refused(office
     found = await office.breaks()
     ok(await office.say("o6", "propose", {"action": "match", "breaks": [found["t6"]["id"]]}))
     await office.approved("o6")
-    await office.deliver("ours", "id,amount,currency,date\no7,11.00,EUR,2026-11-07\n", CSV)
+    await office.load("ours", "id,amount,currency,date\no7,11.00,EUR,2026-11-07\n", CSV)
     await office.run()
     assert refused(await office.say("o6", "resolve"), 409) == "break_closed"
 
@@ -442,7 +442,7 @@ async def test_everything_that_happens_stands_in_the_journal(office: Office) -> 
                   json.loads(str(lines))]  # fmt: skip
     events = [each.partition(".")[2] for each in events if each.startswith("reconciliation.")]
     assert events == [
-        "rules_defined", "delivered", "delivered", "ran", "undone", "assigned", "remarked", "proposed", "resolved",
+        "rules_defined", "loaded", "loaded", "ran", "undone", "assigned", "remarked", "proposed", "resolved",
     ]  # fmt: skip
 
 

@@ -23,14 +23,14 @@ from clearhouse.kernel.ledger import accounts, balances
 from clearhouse.kernel.ledger.accounts import OpenAccount
 from clearhouse.kernel.reconciliation import breaks, matches, runs
 from clearhouse.kernel.reconciliation.breaks import Filter
-from clearhouse.kernel.reconciliation.items import Deliver, Item, Side
+from clearhouse.kernel.reconciliation.items import Item, LoadItems, Side
 from clearhouse.kernel.reconciliation.matches import UndoMatch
 from clearhouse.kernel.reconciliation.rules import DefineRules, Rule
 from clearhouse.kernel.reconciliation.runs import Run, StartRun
 from clearhouse.money import decimal_text
 from clearhouse.refusals import Refusal
 from clearhouse.slices.operations import commands
-from clearhouse.slices.operations.reconciliation_commands import DEFINE, DELIVER, RUN, UNDO
+from clearhouse.slices.operations.reconciliation_commands import DEFINE, LOAD, RUN, UNDO
 from trying import tried
 
 FIRST = date(2026, 11, 2)
@@ -213,7 +213,7 @@ class Desk:
     async def run(self, name: str, things: list[Thing]) -> Run:
         for side in SIDES:
             some = [each.item for each in things if each.side == side]
-            await self.submit(DELIVER, Deliver(name, side, some))
+            await self.submit(LOAD, LoadItems(name, side, some))
         return await self.submit(RUN, StartRun(name))
 
     async def groups(self, run: Run) -> set[Group]:
@@ -343,7 +343,7 @@ def test_what_is_open_goes_on_to_the_next_run_and_an_undo_restores(desk: tuple[a
         second, later = (
             await clerk.run(name, [*early, *late]),
             model([*then.left, *late], rules),
-        )  # delivered again: no matter
+        )  # loaded again: no matter
         assert (await clerk.groups(first), await clerk.groups(second)) == (then.groups(), later.groups())
         assert set(await clerk.open_items(name)) == {(each.side, each.id) for each in later.left}
         assert [await clerk.same_again(first), await clerk.same_again(second)] == [True, True]
@@ -414,7 +414,7 @@ def test_two_runs_at_once_match_nothing_twice(desk: tuple[asyncio.Runner, Desk])
         name = await clerk.rules([Way("amount", many=False, days=3, tolerance=0)])
         for side in SIDES:
             some = [Thing(side, f"{n}", "EUR", 1 + n % 3, n % 4, None, None).item for n in range(200)]
-            await clerk.submit(DELIVER, Deliver(name, side, some))
+            await clerk.submit(LOAD, LoadItems(name, side, some))
         others = [Desk(clerk.database) for _ in range(3)]
         for each in others:
             each.by = clerk.by

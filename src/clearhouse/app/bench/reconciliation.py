@@ -1,7 +1,7 @@
-"""Reconciliation's bench: so many items on each side, most with a counterpart, from delivery to the last break.
+"""Reconciliation's bench: so many items on each side, most with a counterpart, from load to the last break.
 
 The seam for `clearhouse bench kernel`: `contestant(database, book, by, items)` is one line of its table. Each turn
-reconciles a set of its own; what it says is how many items a second of both sides together, deliveries left out.
+reconciles a set of its own; what it says is how many items a second of both sides together, loads left out.
 """
 
 import random
@@ -14,7 +14,7 @@ from clearhouse.app.bench.rounds import Contestant
 from clearhouse.asking import Asked
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.reconciliation import items, rules, runs
-from clearhouse.kernel.reconciliation.items import Deliver, Item, Side
+from clearhouse.kernel.reconciliation.items import Item, LoadItems, Side
 from clearhouse.kernel.reconciliation.rules import DefineRules, Rule
 from clearhouse.kernel.reconciliation.runs import Run, StartRun
 from clearhouse.refusals import Kind, Refusal
@@ -44,7 +44,7 @@ def contestant(database: Database, book: int, by: UUID, items_a_side: int) -> Co
 
 
 async def measured(database: Database, book: int, by: UUID, items_a_side: int) -> float:
-    """Deliver two sides, reconcile them, and return how many seconds the run took; a wrong answer is refused."""
+    """Load two sides, reconcile them, and return how many seconds the run took; a wrong answer is refused."""
     name = f"bench-{ids.fresh().hex[-12:]}"
     async with database.writing(book=book) as tx:
         await rules.define(tx, [Asked(DefineRules(name, RULES), ids.fresh(), by)], clock.now())
@@ -53,7 +53,7 @@ async def measured(database: Database, book: int, by: UUID, items_a_side: int) -
             some = [_item(side, number) for number in range(start, min(start + AT_ONCE, items_a_side))]
             random.shuffle(some)
             async with database.writing(book=book) as tx:
-                await items.deliver(tx, [Asked(Deliver(name, side, some), ids.fresh(), by)], clock.now())
+                await items.load(tx, [Asked(LoadItems(name, side, some), ids.fresh(), by)], clock.now())
     start = perf_counter()
     async with database.writing(book=book) as tx:
         run = (await runs.start(tx, [Asked(StartRun(name), ids.fresh(), by)], clock.now()))[0]

@@ -52,22 +52,22 @@ def define(file: Path, *, how: Asked = ASKED) -> None:
 
 
 @app.command
-def deliver(name: str, side: Side, file: Path, *, how: Reading = READING) -> None:
-    """Deliver the items of a FILE for one side; delivering it again brings nothing new."""
-    show(_delivered(server(), name, side, file, how), json=how.json)
+def load(name: str, side: Side, file: Path, *, how: Reading = READING) -> None:
+    """Load the items of a FILE for one side; loading it again brings nothing new."""
+    show(_loaded(server(), name, side, file, how), json=how.json)
 
 
 @app.command
 def run(name: str, *, ours: ItemsFile = None, theirs: ItemsFile = None, how: Asked = ASKED) -> None:
-    """Reconcile what was delivered, after the files given here, and what earlier runs left open."""
+    """Reconcile what was loaded, after the files given here, and what earlier runs left open."""
     client = server()
     for side, file in (("ours", ours), ("theirs", theirs)):
         if file is not None:
-            _delivered(client, name, side, file, how)
+            _loaded(client, name, side, file, how)
     _show_run(client.post(f"{SETS}/{segment(name)}/runs", key=how.key, book=how.book), how)
 
 
-def _delivered(client: Client, name: str, side: str, file: Path, how: Reading) -> dict[str, Any]:
+def _loaded(client: Client, name: str, side: str, file: Path, how: Reading) -> dict[str, Any]:
     try:
         content = file.read_bytes()
     except OSError as error:

@@ -7,7 +7,7 @@ from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.reconciliation import breaks, items, matches, resolutions, rules, runs
 from clearhouse.kernel.reconciliation.breaks import Assign, Break, MakeRemark, Proposal
-from clearhouse.kernel.reconciliation.items import Deliver, Delivery
+from clearhouse.kernel.reconciliation.items import Load, LoadItems
 from clearhouse.kernel.reconciliation.matches import Match, MatchByHand, UndoMatch
 from clearhouse.kernel.reconciliation.resolutions import Propose, Resolve
 from clearhouse.kernel.reconciliation.rules import DefineRules, RuleSet
@@ -27,8 +27,8 @@ def _defined(_: Asked[DefineRules], answer: RuleSet) -> Line:
     return Line("reconciliation.rules_defined", answer.name, answer)
 
 
-def _delivered(_: Asked[Deliver], answer: Delivery) -> Line:
-    return Line("reconciliation.delivered", answer.id, answer)  # the items stand in their table, which nobody changes
+def _loaded(_: Asked[LoadItems], answer: Load) -> Line:
+    return Line("reconciliation.loaded", answer.id, answer)  # the items stand in their table, which nobody changes
 
 
 def _ran(_: Asked[StartRun], answer: Run) -> Line:
@@ -63,9 +63,9 @@ DEFINE = Kind(
     "reconciliation.define", WRITE, rules.define, RuleSet, _defined, natural=False,
     events={"reconciliation.rules_defined": RuleSet},
 )  # fmt: skip
-DELIVER = Kind(
-    "reconciliation.deliver", WRITE, items.deliver, Delivery, _delivered, natural=False,
-    events={"reconciliation.delivered": Delivery},
+LOAD = Kind(
+    "reconciliation.load", WRITE, items.load, Load, _loaded, natural=False,
+    events={"reconciliation.loaded": Load},
 )  # fmt: skip
 RUN = Kind(
     "reconciliation.run", WRITE, runs.start, Run, _ran, natural=False,
@@ -96,4 +96,4 @@ RESOLVE = Kind(
     events={"reconciliation.resolved": Match},
 )  # fmt: skip
 
-ALL = (DEFINE, DELIVER, RUN, MATCH, UNDO, ASSIGN, REMARK, PROPOSE, RESOLVE)
+ALL = (DEFINE, LOAD, RUN, MATCH, UNDO, ASSIGN, REMARK, PROPOSE, RESOLVE)

@@ -1,4 +1,4 @@
-"""Reconciliation over HTTP: rule sets, deliveries, runs, matches and breaks."""
+"""Reconciliation over HTTP: rule sets, loads, runs, matches and breaks."""
 
 import csv
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from clearhouse.kernel.approvals.decisions import Reason as Words
 from clearhouse.kernel.approvals.decisions import Remark
 from clearhouse.kernel.reconciliation import breaks, matches, rules, runs
 from clearhouse.kernel.reconciliation.breaks import Action, Assign, Break, BreakRef, Filter, MakeRemark, Reason, State
-from clearhouse.kernel.reconciliation.items import ITEMS_MAX, Deliver, Delivery, Item, Side
+from clearhouse.kernel.reconciliation.items import ITEMS_MAX, Item, Load, LoadItems, Side
 from clearhouse.kernel.reconciliation.matches import Match, MatchByHand, UndoMatch
 from clearhouse.kernel.reconciliation.resolutions import Propose, Resolve
 from clearhouse.kernel.reconciliation.rules import DefineRules, RuleSet
@@ -84,8 +84,8 @@ class _Written(Schema):
 
 
 @dataclass
-class Delivered(Operation):
-    """How a delivery is documented: items as an array, one on each line, or a table."""
+class Loaded(Operation):
+    """How a load is documented: items as an array, one on each line, or a table."""
 
     def __post_init__(self) -> None:
         """Say what the body may be."""
@@ -134,25 +134,25 @@ async def show_rules(request: Asking, rule_set: SetPath, book: Book = None) -> R
 
 
 @post(
-    "/rule-sets/{rule_set:str}/items", summary="Deliver items of one side", request_max_body_size=BODY_BYTES_MAX,
-    operation_class=Delivered, opt={"reads": [CSV]},
+    "/rule-sets/{rule_set:str}/items", summary="Load items of one side", request_max_body_size=BODY_BYTES_MAX,
+    operation_class=Loaded, opt={"reads": [CSV]},
 )  # fmt: skip
-async def deliver_items(
+async def load_items(
     request: Asking, rule_set: SetPath, book: Book = None, key: IdempotencyKey = None,
     side: Annotated[Side, QueryParameter(name="side", description="Whose record it is.")] = "ours",
-) -> Delivery:  # fmt: skip
+) -> Load:  # fmt: skip
     """Take in items for the next run, all or none: a JSON array, NDJSON, or CSV with a heading. Known items stay."""
     here(request).require(commands.WRITE, book)
     items = _items(await request.body(), request.headers.get("content-type", ""))
     async with here(request).reading(READ, book) as tx:
         found = await rules.find(tx, rule_set)
-    delivery = Deliver(found.name, side, items)
-    return await here(request).submit(commands.DELIVER, delivery, book=book, key=key)
+    load = LoadItems(found.name, side, items)
+    return await here(request).submit(commands.LOAD, load, book=book, key=key)
 
 
 @post("/rule-sets/{rule_set:str}/runs", summary="Reconcile")
 async def start_run(request: Asking, rule_set: SetPath, book: Book = None, key: IdempotencyKey = None) -> Run:
-    """Match what was delivered since the last run, and what that left open."""
+    """Match what was loaded since the last run, and what that left open."""
     async with here(request).reading(READ, book) as tx:
         found = await rules.find(tx, rule_set)
     return await here(request).submit(commands.RUN, StartRun(found.name), book=book, key=key)
@@ -330,7 +330,7 @@ def _rows(content: bytes) -> Iterator[Item]:
 router = Router(
     "/reconciliation",
     route_handlers=[
-        define_rules, list_rules, show_rules, deliver_items, start_run, list_runs, show_run, list_matches, verify_run,
+        define_rules, list_rules, show_rules, load_items, start_run, list_runs, show_run, list_matches, verify_run,
         match_items, show_match, undo_match, list_breaks, show_break, assign_break, remark_break, propose_resolution,
         resolve_break,
     ],
