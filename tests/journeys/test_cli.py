@@ -315,11 +315,13 @@ def test_two_files_are_reconciled_and_what_is_left_is_somebodys(clearhouse: Clea
     assert (told["reason"], clearhouse(here, "assign", broken, "--json").json.get("owner")) == ("fee", None)
     assert "their fee" in clearhouse(here, "break", broken).out
     assert "[does_not_add_up]" in clearhouse(here, "match", broken, other).err
-    assert "[nothing_proposed]" in clearhouse(here, "resolve", broken).err
     assert "[no_policy]" in clearhouse(here, "propose", broken, "accept").err
     assert "[one_side_only]" in clearhouse(here, "propose", broken, "match", "--with", broken).err
     match = clearhouse(here, "matches", run["id"], "--json").json[0]["id"]
-    assert "undone_at" in clearhouse(here, "undo", match, "--json").json
+    assert "[no_policy]" in clearhouse(here, "undo", match, "--remark", "another invoice").err
+    assert "[nothing_to_claim]" in clearhouse(here, "claim", match, "customers").err
+    assert "[no_account]" in clearhouse(here, "load-entries", "files", "--currency", "EUR").err
+    assert clearhouse(here, "suspense", "--json").json == []
 
 
 def test_a_file_that_is_no_list_of_items_is_refused(clearhouse: Clearhouse, tmp_path: Path) -> None:

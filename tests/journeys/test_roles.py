@@ -158,7 +158,9 @@ WHO: Mapping[Asked, str] = {
     ("post", "/reconciliation/breaks/{broken}/assign"): "operator",
     ("post", "/reconciliation/breaks/{broken}/remark"): "operator",
     ("post", "/reconciliation/breaks/{broken}/propose"): "operator",
-    ("post", "/reconciliation/resolutions"): "operator",
+    ("post", "/reconciliation/matches/{match}/claim"): "operator",
+    ("get", "/reconciliation/suspense"): "viewer operator approver auditor",
+    ("post", "/reconciliation/rule-sets/{rule_set}/entries"): "operator",
     ("get", "/reconciliation/reports"): "viewer operator approver auditor",
     ("post", "/reconciliation/reports"): "operator",
     ("get", "/reconciliation/reports/{report}"): "viewer operator approver auditor",
@@ -220,7 +222,9 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/reconciliation/breaks/{broken}/assign"): {},
     ("post", "/reconciliation/breaks/{broken}/remark"): {"remark": "who knows"},
     ("post", "/reconciliation/breaks/{broken}/propose"): {"action": "accept"},
-    ("post", "/reconciliation/resolutions"): {"broken": break_ref(4)},
+    ("post", "/reconciliation/matches/{match}/undo"): {},
+    ("post", "/reconciliation/matches/{match}/claim"): {"account": "payer"},
+    ("post", "/reconciliation/rule-sets/{rule_set}/entries"): {},
 }
 PARAMETERS: Mapping[Asked, dict[str, str]] = {
     ("get", "/ledger/transactions"): {"reference": "invoice 4711"},

@@ -2,7 +2,7 @@
 
 Promise: of two approvals at once one advances the level: each says which level it is for, and the other finds it passed.
 Refusals in the order they are looked for: approval_not_found, not_pending, approval_expired, own_work (or not_asker),
-people_only, already_approved, other_level, not_approver, needed_later.
+people_only, already_approved, other_level, not_approver, needed_later, and then whatever its effect refuses.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +15,7 @@ import msgspec
 
 from clearhouse.asking import Asked
 from clearhouse.kernel.access.principals import readable
+from clearhouse.kernel.approvals import effects
 from clearhouse.kernel.approvals.approval import (
     Approval,
     ApprovalNotFound,
@@ -22,11 +23,13 @@ from clearhouse.kernel.approvals.approval import (
     Case,
     Row,
     State,
+    Subject,
     cases,
     change,
     note,
 )
 from clearhouse.kernel.approvals.approvers import Standing, candidates, shortage, standing
+from clearhouse.kernel.approvals.effects import EFFECTS, Effect
 from clearhouse.kernel.approvals.policies import LEVELS_MAX, sql
 from clearhouse.kernel.db.database import Tx
 from clearhouse.refusals import Kind, Refusal
@@ -136,8 +139,45 @@ class _Now:
 
 
 async def approve(tx: Tx, asked: Sequence[Asked[Approve]], at: datetime) -> list[Approval | Refusal]:
-    """Approve, in order."""
-    return await _decide(tx, asked, at, _approve)
+    """Approve, in order; after what does nothing by itself comes what does."""
+    subjects = await _subjects(tx, [readable("apr", each.command.approval) for each in asked])
+    found = {each.id: subjects.get(readable("apr", each.command.approval)) for each in asked}
+    acting = {own: EFFECTS[of.kind] for own, of in found.items() if of is not None and of.kind in EFFECTS}
+    if not acting:
+        return await _decide(tx, asked, at, _approve)
+    await effects.hold(tx, list(subjects.values()))
+    await tx.rows(sql["lock_requests"], Row, book=tx.book, ids=sorted(subjects))
+    plain = [each for each in asked if each.id not in acting]
+    answers = dict(zip((each.id for each in plain), await _decide(tx, plain, at, _approve), strict=True))
+    for each in asked:
+        if each.id in acting:
+            answers[each.id] = await _carried_out(tx, each, acting[each.id], at)
+    return [answers[each.id] for each in asked]
+
+
+@dataclass(frozen=True, slots=True)
+class _Of:
+    id: UUID
+    kind: str
+    subject: str
+
+
+async def _subjects(tx: Tx, wanted: Sequence[UUID]) -> dict[UUID, Subject]:
+    """Return what requests are about, which never changes."""
+    found = await tx.rows(sql["subjects"], _Of, book=tx.book, ids=sorted(set(wanted))) if EFFECTS else []
+    return {each.id: Subject(each.kind, each.subject) for each in found}
+
+
+async def _carried_out(tx: Tx, asked: Asked[Approve], effect: Effect, at: datetime) -> Approval | Refusal:
+    """Approve, and if that was the last word do what it releases: both or neither."""
+    try:
+        async with tx.attempt():
+            answer = (await _decide(tx, [asked], at, _approve))[0]
+            if isinstance(answer, Approval) and answer.state is State.APPROVED:
+                await effect.carry_out(tx, answer, asked.by, at)
+            return answer
+    except Refusal as refusal:
+        return refusal
 
 
 async def reject(tx: Tx, asked: Sequence[Asked[Reject]], at: datetime) -> list[Approval | Refusal]:
