@@ -9,7 +9,7 @@ Promise: a line is taken in once, however often it is told; what is left over is
 """
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -36,7 +36,6 @@ from clearhouse.slices.interbank.banks import BankAccount
 from clearhouse.slices.interbank.channel import Channel, Statement, StatementLine
 
 SCOPE = "interbank:reconcile"
-OVERLAP = timedelta(minutes=10)
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _END = datetime(9999, 12, 31, tzinfo=UTC)
 _LAST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
@@ -109,7 +108,7 @@ async def _reconciled(tx: Tx, asked: Asked[Reconcile], at: datetime) -> Report:
     place = {"bank": command.bank, "currency": command.currency}
     read = await tx.row(_sql["statement_read"], _Read, book=tx.book, **place) or _Read("", _EVER)
     account = ids.parse("acc", nostro.account)
-    bookings = await tx.rows(_sql["our_bookings"], _Booking, book=tx.book, account=account, since=read.ours - OVERLAP)
+    bookings = await tx.rows(_sql["our_bookings"], _Booking, book=tx.book, account=account, since=read.ours)
     exponent = len(nostro.balance.partition(".")[2])
     await _load(tx, asked, "theirs", [_their_item(line, command.currency) for line in command.lines], at)
     await _load(tx, asked, "ours", [_our_item(each, command.currency, exponent) for each in bookings], at)
