@@ -1,13 +1,9 @@
 -- name: plan
 -- Everything given is read once a rule, with room to sort. No merging: it would compare all equal items with each other. And
--- where they are many no loops, whatever the statistics say, which know nothing of a book that is new. What is not a good part
--- of all items (128 bytes each, about) is looked up: a run costs what it is given, and not what was matched before.
+-- where they are many no loops, whatever the statistics say, which know nothing of a book that is new.
 SELECT set_config(name, setting, true)
 FROM (
-    VALUES ('enable_nestloop', %(loops)s), ('enable_hashjoin', 'on'), ('enable_mergejoin', 'off'), (
-            'enable_seqscan',
-            CASE WHEN %(count)s::bigint * 4 * 128 >= pg_relation_size('reconciliation_item') THEN 'on' ELSE 'off' END
-        ),
+    VALUES ('enable_nestloop', %(loops)s), ('enable_hashjoin', 'on'), ('enable_mergejoin', 'off'), ('enable_seqscan', 'on'),
         ('enable_bitmapscan', 'on'), ('enable_material', 'on'), ('enable_memoize', 'off'),
         ('random_page_cost', '1.1'), ('work_mem', '64MB'), ('jit', 'off'),
         ('hash_mem_multiplier', '1'), ('plan_cache_mode', 'force_custom_plan'), ('max_parallel_workers_per_gather', '0')
@@ -23,13 +19,11 @@ WHERE name IN (
 
 -- name: left
 -- What of some items is in no match, as an array that goes back as it comes, and how many of each side that are.
-WITH taken AS (
-    SELECT p.item FROM reconciliation_part AS p WHERE p.book = %(book)s AND p.item = ANY (%(left)s::bigint[])
-)
 SELECT coalesce(array_agg(i.number ORDER BY i.number)::text, '{}') AS items,
     count(*) FILTER (WHERE i.side = 'ours') AS ours, count(*) FILTER (WHERE i.side = 'theirs') AS theirs
-FROM reconciliation_item AS i
-WHERE i.book = %(book)s AND i.number = ANY (%(left)s::bigint[]) AND NOT EXISTS (SELECT FROM taken AS t WHERE t.item = i.number)
+FROM unnest(%(left)s::bigint[]) AS u (number)
+JOIN reconciliation_item AS i ON i.book = %(book)s AND i.number = u.number
+WHERE NOT EXISTS (SELECT FROM reconciliation_part AS p WHERE p.book = %(book)s AND p.item = u.number)
 
 -- name: exact
 -- One of ours with one of theirs that has the same key and amount: the first with the first, by date and id, and so on.
@@ -40,8 +34,8 @@ WITH rest AS (
             WHEN 'reference' THEN i.reference WHEN 'end_to_end' THEN i.end_to_end
             ELSE (i.day + CASE i.side WHEN 'ours' THEN %(shift)s::int ELSE 0 END)::text
         END AS key
-    FROM reconciliation_item AS i
-    WHERE i.book = %(book)s AND i.number = ANY (%(left)s::bigint[])
+    FROM unnest(%(left)s::bigint[]) AS u (number)
+    JOIN reconciliation_item AS i ON i.book = %(book)s AND i.number = u.number
 ),
 ours AS (
     SELECT r.*, row_number() OVER (PARTITION BY asset, key, amount ORDER BY day, id) AS place
@@ -82,9 +76,9 @@ WITH rest AS (
             WHEN 'reference' THEN i.reference WHEN 'end_to_end' THEN i.end_to_end
             ELSE (i.day + CASE i.side WHEN 'ours' THEN %(shift)s::int ELSE 0 END)::text
         END AS key
-    FROM reconciliation_item AS i
+    FROM unnest(%(left)s::bigint[]) AS u (number)
+    JOIN reconciliation_item AS i ON i.book = %(book)s AND i.number = u.number
     JOIN unnest(%(assets)s::text[], %(tolerances)s::numeric[]) AS w (asset, tolerance) ON w.asset = i.asset
-    WHERE i.book = %(book)s AND i.number = ANY (%(left)s::bigint[])
 ),
 line AS (
     SELECT r.*, row_number() OVER w AS place, lead(r.number) OVER w AS next,
@@ -131,9 +125,9 @@ SELECT count(*) AS found FROM pairs
 WITH rest AS (
     SELECT i.number, i.side, i.id, i.asset, i.exponent, i.amount, i.day, coalesce(w.tolerance, 0) AS tolerance,
         CASE %(by)s::text WHEN 'reference' THEN i.reference ELSE i.end_to_end END AS key
-    FROM reconciliation_item AS i
+    FROM unnest(%(left)s::bigint[]) AS u (number)
+    JOIN reconciliation_item AS i ON i.book = %(book)s AND i.number = u.number
     LEFT JOIN unnest(%(assets)s::text[], %(tolerances)s::numeric[]) AS w (asset, tolerance) ON w.asset = i.asset
-    WHERE i.book = %(book)s AND i.number = ANY (%(left)s::bigint[])
 ),
 sums AS (
     SELECT asset, key, min(exponent) AS exponent, min(tolerance) AS tolerance,

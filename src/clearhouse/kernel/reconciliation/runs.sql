@@ -39,9 +39,6 @@ DELETE FROM reconciliation_part WHERE book = %(book)s AND item = ANY(%(items)s::
 
 -- name: add_sums
 -- What a run was given and what became of it, per side and asset.
-WITH taken AS (
-    SELECT p.item FROM reconciliation_part AS p WHERE p.book = %(book)s AND p.item = ANY(%(items)s::bigint[])
-)
 INSERT INTO reconciliation_sum (
     book, run, side, asset, exponent, new_items, new, carried_items, carried, matched_items, matched, open_items, open
 )
@@ -50,18 +47,18 @@ SELECT %(book)s, %(run)s, i.side, i.asset, min(i.exponent),
     count(c.item), coalesce(sum(i.amount) FILTER (WHERE c.item IS NOT NULL), 0),
     count(p.item), coalesce(sum(i.amount) FILTER (WHERE p.item IS NOT NULL), 0),
     count(*) FILTER (WHERE p.item IS NULL), coalesce(sum(i.amount) FILTER (WHERE p.item IS NULL), 0)
-FROM reconciliation_item AS i
-LEFT JOIN taken AS p ON p.item = i.number
-LEFT JOIN unnest(%(carried)s::bigint[]) AS c (item) ON c.item = i.number
-WHERE i.book = %(book)s AND i.number = ANY(%(items)s::bigint[])
+FROM unnest(%(items)s::bigint[]) AS u (number)
+JOIN reconciliation_item AS i ON i.book = %(book)s AND i.number = u.number
+LEFT JOIN reconciliation_part AS p ON p.book = %(book)s AND p.item = u.number
+LEFT JOIN unnest(%(carried)s::bigint[]) AS c (item) ON c.item = u.number
 GROUP BY i.side, i.asset
 
 -- name: add_breaks
 -- A break for everything that is left open and has none; if the other side has the same text in it, the amount is what differs.
 WITH rest AS (
     SELECT i.number, i.name, i.side, i.asset, i.day, i.reference, i.end_to_end
-    FROM reconciliation_item AS i
-    WHERE i.book = %(book)s AND i.number = ANY (%(left)s::bigint[])
+    FROM unnest(%(left)s::bigint[]) AS u (number)
+    JOIN reconciliation_item AS i ON i.book = %(book)s AND i.number = u.number
 ),
 named AS (
     SELECT DISTINCT side, asset, kind, key
@@ -86,11 +83,9 @@ ON CONFLICT (book, item) DO NOTHING
 -- name: close_breaks
 -- Closes the breaks of items that a run found open and has matched.
 UPDATE reconciliation_break AS b SET state = 'closed', closed_at = %(at)s
-FROM (
-    SELECT p.item FROM reconciliation_part AS p
-    WHERE p.book = %(book)s AND p.item = ANY(%(carried)s::bigint[]) AND p.batch = %(run)s
-) AS m
-WHERE b.book = %(book)s AND b.item = ANY(%(carried)s::bigint[]) AND b.item = m.item AND b.state = 'open'
+FROM unnest(%(carried)s::bigint[]) AS u (item)
+JOIN reconciliation_part AS p ON p.book = %(book)s AND p.item = u.item AND p.batch = %(run)s
+WHERE b.book = %(book)s AND b.item = u.item AND b.state = 'open'
 RETURNING b.item, b.approval
 
 -- name: add_run
