@@ -350,7 +350,7 @@ def test_two_files_are_reconciled_and_what_is_left_is_somebodys(clearhouse: Clea
     assert clearhouse(here, "define", str(rules), "--json").json["version"] == 1
     run = clearhouse(here, "run", "files", "--ours", str(ours), "--theirs", str(theirs), "--json").json
     assert (run["matches"], [each["open"] for each in run["sums"]]) == (1, ["7.00", "6.00"])
-    assert clearhouse(here, "deliver", "files", "ours", str(ours), "--json").json["items"] == 2
+    assert clearhouse(here, "load", "files", "ours", str(ours), "--json").json["items"] == 2
     assert clearhouse(here, "verify", run["id"], "--json").json["same"]
     for words in (("rule-sets",), ("rule-set", "files"), ("runs", "files"), ("show", run["id"]), ("matches", run["id"])):
         assert clearhouse(here, *words).status == 0
@@ -360,17 +360,19 @@ def test_two_files_are_reconciled_and_what_is_left_is_somebodys(clearhouse: Clea
     assert (told["reason"], clearhouse(here, "assign", broken, "--json").json.get("owner")) == ("fee", None)
     assert "their fee" in clearhouse(here, "break", broken).out
     assert "[does_not_add_up]" in clearhouse(here, "match", broken, other).err
-    assert "[nothing_proposed]" in clearhouse(here, "resolve", broken).err
     assert "[no_policy]" in clearhouse(here, "propose", broken, "accept").err
     assert "[one_side_only]" in clearhouse(here, "propose", broken, "match", "--with", broken).err
     match = clearhouse(here, "matches", run["id"], "--json").json[0]["id"]
-    assert "undone_at" in clearhouse(here, "undo", match, "--json").json
+    assert "[no_policy]" in clearhouse(here, "undo", match, "--remark", "another invoice").err
+    assert "[nothing_to_claim]" in clearhouse(here, "claim", match, "customers").err
+    assert "[no_account]" in clearhouse(here, "load-entries", "files", "--currency", "EUR").err
+    assert clearhouse(here, "suspense", "--json").json == []
 
 
 def test_a_file_that_is_no_list_of_items_is_refused(clearhouse: Clearhouse, tmp_path: Path) -> None:
     (tmp_path / "items.txt").write_text("1")
     for name in ("items.txt", "nowhere.csv"):
-        said = clearhouse("reconciliation", "deliver", "files", "ours", str(tmp_path / name))
+        said = clearhouse("reconciliation", "load", "files", "ours", str(tmp_path / name))
         assert (said.status, "[malformed]" in said.err, name in said.err) == (2, True, True)
     assert clearhouse("reconciliation", "define", str(tmp_path / "items.txt")).status == 2
     assert clearhouse("reconciliation", "define", str(tmp_path / "nowhere")).status == 2

@@ -90,7 +90,9 @@ BODIES: Mapping[Route, Any] = {
     ("post", RECONCILIATION + "/breaks/{broken}/assign"): {},
     ("post", RECONCILIATION + "/breaks/{broken}/remark"): {"remark": "who knows"},
     ("post", RECONCILIATION + "/breaks/{broken}/propose"): {"action": "accept"},
-    ("post", f"{RECONCILIATION}/resolutions"): {"broken": "brk_00000000000000000000000001"},
+    ("post", RECONCILIATION + "/matches/{match}/undo"): {},
+    ("post", RECONCILIATION + "/matches/{match}/claim"): {"account": "payer"},
+    ("post", RECONCILIATION + "/rule-sets/{rule_set}/entries"): {},
 }
 # What is everybody's: the stages of the house are no book's.
 SHARED = {"job"}
@@ -122,6 +124,7 @@ CURSORS: Mapping[Route, str] = {
     ("get", RECONCILIATION + "/rule-sets/{rule_set}/runs"): "run",
     ("get", RECONCILIATION + "/runs/{run}/matches"): "match",
     ("get", f"{RECONCILIATION}/breaks"): "broken",
+    ("get", f"{RECONCILIATION}/suspense"): "match",
     ("get", APPROVALS): "approval",
     ("get", WEBHOOKS): "webhook",
     ("get", WEBHOOKS + "/{webhook}/deliveries"): "event",

@@ -163,7 +163,9 @@ WHO: Mapping[Asked, str] = {
     ("post", "/reconciliation/breaks/{broken}/assign"): "operator",
     ("post", "/reconciliation/breaks/{broken}/remark"): "operator",
     ("post", "/reconciliation/breaks/{broken}/propose"): "operator",
-    ("post", "/reconciliation/resolutions"): "operator",
+    ("post", "/reconciliation/matches/{match}/claim"): "operator",
+    ("get", "/reconciliation/suspense"): "viewer operator approver auditor",
+    ("post", "/reconciliation/rule-sets/{rule_set}/entries"): "operator",
     ("get", "/reconciliation/reports"): "viewer operator approver auditor",
     ("post", "/reconciliation/reports"): "operator",
     ("get", "/reconciliation/reports/{report}"): "viewer operator approver auditor",
@@ -228,7 +230,9 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/reconciliation/breaks/{broken}/assign"): {},
     ("post", "/reconciliation/breaks/{broken}/remark"): {"remark": "who knows"},
     ("post", "/reconciliation/breaks/{broken}/propose"): {"action": "accept"},
-    ("post", "/reconciliation/resolutions"): {"broken": break_ref(4)},
+    ("post", "/reconciliation/matches/{match}/undo"): {},
+    ("post", "/reconciliation/matches/{match}/claim"): {"account": "claimant"},
+    ("post", "/reconciliation/rule-sets/{rule_set}/entries"): {},
 }
 PARAMETERS: Mapping[Asked, dict[str, str]] = {
     ("get", "/ledger/transactions"): {"reference": "invoice 4711"},
@@ -262,7 +266,7 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
     for name in ("who sends", "who approves", "who approves too"):
         await desk.hire(name, "operator" if name == "who sends" else "approver")
     await desk.rule({"role": "approver"}, {"role": "approver"})
-    run = await reconcile(desk, operator)
+    run, waiting = await reconcile(desk, operator)
     asked = await desk.write("who sends", "1", creator=None if creator is None else ids.parse("prn", creator))
     town = await Town.built(house)
     await desk.rule({"role": "approver"}, kind="interbank.release")
@@ -277,7 +281,7 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
         "{webhook}": hook["id"], "{letter}": await left(house.database),
         "{rule_set}": "files", "{run}": run,
         "{job}": "schedules.run", "{schedule}": "nightly",
-        "{match}": run.replace("run", "mat") + "-1", "{broken}": break_ref(3),
+        "{match}/claim": f"{waiting}/claim", "{match}": run.replace("run", "mat") + "-1", "{broken}": break_ref(3),
     }  # fmt: skip
 
 
@@ -290,19 +294,22 @@ async def disputed(house: House) -> None:
     ok(await party.post("/settlement/calls/words", json={"round": 1, "key": "a", "word": "disputed"}))
 
 
-async def reconcile(desk: Desk, operator: httpx.AsyncClient) -> str:
-    """Reconcile two files: the first items of both match, the fourth of ours is approved to be accepted."""
-    await desk.rule({"role": "approver"}, kind="reconciliation.break")
-    ok(await operator.post("/api/v1/reconciliation/rule-sets", json={"name": "files", "rules": [{"by": "reference"}]}))
+async def reconcile(desk: Desk, operator: httpx.AsyncClient) -> tuple[str, str]:
+    """Reconcile two files: the first items of both match, the fourth of ours is suspended; return the run and that match."""
+    for kind in ("reconciliation.break", "reconciliation.match"):
+        await desk.rule({"role": "approver"}, kind=kind)
+    await desk.house.open_accounts(operator, "bank", "waiting", "claimant", asset="EUR")
+    rules = {"name": "files", "rules": [{"by": "reference"}], "account": "bank", "suspense": "waiting"}
+    ok(await operator.post("/api/v1/reconciliation/rule-sets", json=rules))
     for side, count in (("ours", 4), ("theirs", 2)):
         item = {"amount": "1.00", "currency": "EUR", "date": "2026-11-20"}
         items = [item | {"id": str(n), "reference": "one" if n == 0 else f"{side} {n}"} for n in range(count)]
         ok(await operator.post("/api/v1/reconciliation/rule-sets/files/items", params={"side": side}, json=items))
     run = ok(await operator.post("/api/v1/reconciliation/rule-sets/files/runs"))
     path = f"/api/v1/reconciliation/breaks/{break_ref(4)}/propose"
-    approval = ok(await operator.post(path, json={"action": "accept"}))["approval"]
+    approval = ok(await operator.post(path, json={"action": "suspend"}))["approval"]
     assert await desk.approve("who approves", approval) == "approved"
-    return str(run["id"])
+    return str(run["id"]), approval.replace("apr_", "mat_") + "-1"
 
 
 async def tried(asking: httpx.AsyncClient, route: Asked, things: Mapping[str, str]) -> httpx.Response:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import example, given
@@ -15,28 +16,33 @@ from hypothesis import strategies as st
 from clearhouse import ids
 from clearhouse.kernel.access.callers import Caller
 from clearhouse.kernel.access.principals import AddPrincipal
-from clearhouse.kernel.approvals.policies import Sum
+from clearhouse.kernel.access.roles import Role
+from clearhouse.kernel.approvals import effects
+from clearhouse.kernel.approvals.decisions import Approve
+from clearhouse.kernel.approvals.policies import Level, SetPolicy, Sum
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.commands.submitting import Door
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.ledger import accounts, balances
 from clearhouse.kernel.ledger.accounts import OpenAccount
 from clearhouse.kernel.reconciliation import breaks, matches, runs
+from clearhouse.kernel.reconciliation.amendments import UndoMatch
 from clearhouse.kernel.reconciliation.breaks import Filter
-from clearhouse.kernel.reconciliation.items import Deliver, Item, Side
-from clearhouse.kernel.reconciliation.matches import UndoMatch
+from clearhouse.kernel.reconciliation.items import Item, LoadItems, Side
 from clearhouse.kernel.reconciliation.rules import DefineRules, Rule
 from clearhouse.kernel.reconciliation.runs import Run, StartRun
 from clearhouse.money import decimal_text
 from clearhouse.refusals import Refusal
 from clearhouse.slices.operations import commands
-from clearhouse.slices.operations.reconciliation_commands import DEFINE, DELIVER, RUN, UNDO
+from clearhouse.slices.operations.reconciliation_commands import DEFINE, EFFECTS, LOAD, RUN, UNDO
 from trying import tried
 
 FIRST = date(2026, 11, 2)
 ASSETS = ("EUR", "USD")
 SIDES: tuple[Side, ...] = ("ours", "theirs")
-SCOPES = frozenset({"reconciliation:write", "ledger:accounts", "access:write"})
+SCOPES = frozenset(
+    {"reconciliation:write", "ledger:accounts", "access:write", "approvals:decide", "approvals:policies", "ledger:post"}
+)
 Group = tuple[int, frozenset[str], frozenset[str]]
 
 
@@ -188,20 +194,30 @@ class Desk:
 
     def __init__(self, database: Database) -> None:
         self.database, self.door = database, Door(database)
-        self.by, self.count = ids.NOBODY, 0
+        self.by, self.other, self.count = ids.NOBODY, ids.NOBODY, 0
 
     async def open(self) -> None:
-        added = await self.submit(commands.ADD_PRINCIPAL, AddPrincipal("clerk", kind="person", roles=["operator"]))
-        self.by = ids.parse("prn", added.id)
+        effects.declare(EFFECTS)
+        self.by, self.other = await self.hire("clerk", "operator"), await self.hire("anna", "approver")
+        await self.submit(commands.SET_POLICY, SetPolicy("reconciliation.match", [Level(role="approver")]))
         for asset in ASSETS:
             for code in ("nostro", "differences"):
                 await self.submit(commands.OPEN_ACCOUNT, OpenAccount(code, asset, "debit"))
 
-    async def submit(self, kind: Kind[Any, Any], command: Any) -> Any:
-        caller = Caller(self.by, "clerk", books={"main": 1}, scopes={1: SCOPES})
+    async def hire(self, name: str, role: Role) -> UUID:
+        added = await self.submit(commands.ADD_PRINCIPAL, AddPrincipal(name, kind="person", roles=[role]))
+        return ids.parse("prn", added.id)
+
+    async def submit(self, kind: Kind[Any, Any], command: Any, *, by: UUID | None = None) -> Any:
+        caller = Caller(by or self.by, "clerk", books={"main": 1}, scopes={1: SCOPES})
         answer = (await self.door.submit(kind, [command], caller=caller, book=1))[0]
         assert not isinstance(answer, Refusal), answer
         return answer
+
+    async def undo(self, match: str) -> None:
+        """Propose an undo, and let another approve it."""
+        proposed = await self.submit(UNDO, UndoMatch(match))
+        await self.submit(commands.APPROVE, Approve(proposed.approval, 1), by=self.other)
 
     async def rules(self, ways: list[Way]) -> str:
         self.count += 1
@@ -213,7 +229,7 @@ class Desk:
     async def run(self, name: str, things: list[Thing]) -> Run:
         for side in SIDES:
             some = [each.item for each in things if each.side == side]
-            await self.submit(DELIVER, Deliver(name, side, some))
+            await self.submit(LOAD, LoadItems(name, side, some))
         return await self.submit(RUN, StartRun(name))
 
     async def groups(self, run: Run) -> set[Group]:
@@ -343,7 +359,7 @@ def test_what_is_open_goes_on_to_the_next_run_and_an_undo_restores(desk: tuple[a
         second, later = (
             await clerk.run(name, [*early, *late]),
             model([*then.left, *late], rules),
-        )  # delivered again: no matter
+        )  # loaded again: no matter
         assert (await clerk.groups(first), await clerk.groups(second)) == (then.groups(), later.groups())
         assert set(await clerk.open_items(name)) == {(each.side, each.id) for each in later.left}
         assert [await clerk.same_again(first), await clerk.same_again(second)] == [True, True]
@@ -357,7 +373,7 @@ def test_what_is_open_goes_on_to_the_next_run_and_an_undo_restores(desk: tuple[a
         match = found[pick % len(found)]
         own = {(i.side, i.id) for i in (*match.ours, *match.theirs)}
         before = await clerk.open_items(name)
-        await clerk.submit(UNDO, UndoMatch(match.id))
+        await clerk.undo(match.id)
         after = await clerk.open_items(name)
         assert {place: each for place, each in after.items() if place not in own} == before
         assert set(after) == set(before) | own
@@ -401,7 +417,7 @@ def test_money_that_is_written_off_comes_back_with_the_undo(desk: tuple[asyncio.
         assert await clerk.balances() == ["-0.02", "0.02", *before[2:]]
         found = (await clerk.groups(run)).pop()
         assert found == (1, frozenset("o"), frozenset("t"))
-        await clerk.submit(UNDO, UndoMatch(f"mat_{run.id[4:]}-1"))
+        await clerk.undo(f"mat_{run.id[4:]}-1")
         assert await clerk.balances() == before
 
     runner.run(scene())
@@ -414,7 +430,7 @@ def test_two_runs_at_once_match_nothing_twice(desk: tuple[asyncio.Runner, Desk])
         name = await clerk.rules([Way("amount", many=False, days=3, tolerance=0)])
         for side in SIDES:
             some = [Thing(side, f"{n}", "EUR", 1 + n % 3, n % 4, None, None).item for n in range(200)]
-            await clerk.submit(DELIVER, Deliver(name, side, some))
+            await clerk.submit(LOAD, LoadItems(name, side, some))
         others = [Desk(clerk.database) for _ in range(3)]
         for each in others:
             each.by = clerk.by

@@ -8,6 +8,8 @@ from litestar import Router
 
 from clearhouse.kernel.access import roles
 from clearhouse.kernel.access.roles import Role, Scope
+from clearhouse.kernel.approvals import effects
+from clearhouse.kernel.approvals.effects import Effect
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.inbox.messages import Subscription
@@ -50,7 +52,8 @@ from clearhouse.transport.webhooks.delivering import deliver
 class Product:
     """A slice, as it is put into the house: routes, gRPC, what happens by itself, roles, what is told and listened to.
 
-    `events` are those that no command makes, each with the type of its data.
+    `events` are those that no command makes, each with the type of its data; `effects` is what approvals do by
+    themselves, by the kind of their subject.
     """
 
     routers: tuple[Router, ...]
@@ -63,6 +66,7 @@ class Product:
     events: Mapping[str, Any] = field(default_factory=dict[str, Any])
     subscriptions: tuple[Subscription, ...] = ()
     figures: tuple[Figures, ...] = ()
+    effects: Mapping[str, Effect] = field(default_factory=dict[str, Effect])
 
 
 OPERATIONS = Product(
@@ -83,7 +87,8 @@ OPERATIONS = Product(
     works=(deliver,),
     scopes=webhook_commands.SCOPES,
     kinds=(*commands.ALL, *webhook_commands.ALL, *reconciliation_commands.ALL, *schedule_commands.ALL),
-    events=commands.EVENTS,
+    events={**commands.EVENTS, **reconciliation_commands.EVENTS},
+    effects=reconciliation_commands.EFFECTS,
     stages=schedules.STAGES,
     jobs=(closing.CLOSE_DAY,),
 )
@@ -118,4 +123,5 @@ WORKS = tuple(work for product in PRODUCTS for work in product.works)
 for product in PRODUCTS:
     roles.extend(product.scopes)
     declared.declare(product.stages, product.jobs)
+    effects.declare(product.effects)
 STAGES = tuple(declared.STAGES.values())

@@ -174,7 +174,9 @@ async def change(house: House, book: str) -> None:
 async def reconcile(operator: httpx.AsyncClient) -> None:
     """Leave a match, and a break that somebody spoke of."""
     here = "/api/v1/reconciliation"
-    ok(await operator.post(f"{here}/rule-sets", json={"name": "files", "rules": [{"by": "reference"}]}))
+    rules = {"name": "files", "rules": [{"by": "reference"}], "account": "shop"}
+    ok(await operator.post(f"{here}/rule-sets", json=rules))
+    ok(await operator.post(f"{here}/rule-sets/files/entries", json={"currency": "USD"}))
     for side in ("ours", "theirs"):
         item = {"amount": "1.00", "currency": "EUR", "date": "2026-11-20"}
         items = [item | {"id": "1", "reference": "one"}, item | {"id": "2"}]
@@ -400,6 +402,9 @@ CRIMES = [
     "DELETE FROM reconciliation_item",
     "UPDATE reconciliation_match SET difference = 0",
     "DELETE FROM reconciliation_match",
+    "UPDATE reconciliation_match SET suspense = 'another'",
+    "DELETE FROM reconciliation_account",
+    "UPDATE reconciliation_account SET account = NULL",
     "DELETE FROM reconciliation_break",
     "UPDATE reconciliation_break SET opened_at = now()",
     "UPDATE reconciliation_run SET digest = sha256('another')",

@@ -1,6 +1,6 @@
-"""The bench of reconciliation: so many items on each side, most with a counterpart, from delivery to the last break.
+"""The bench of reconciliation: so many items on each side, most with a counterpart, from the loads to the last break.
 
-Promise: each turn reconciles a set of its own, delivered beforehand, and a wrong answer is refused.
+Promise: each turn reconciles a set of its own, loaded beforehand, and a wrong answer is refused.
 """
 
 import random
@@ -17,7 +17,7 @@ from clearhouse.app.bench.rounds import Contestant
 from clearhouse.asking import Asked
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.reconciliation import items, matching, rules, runs
-from clearhouse.kernel.reconciliation.items import Deliver, Item, Side
+from clearhouse.kernel.reconciliation.items import Item, LoadItems, Side
 from clearhouse.kernel.reconciliation.rules import DefineRules, Rule
 from clearhouse.kernel.reconciliation.runs import Run, StartRun
 from clearhouse.refusals import Kind, Refusal
@@ -63,7 +63,7 @@ class Bench:
 
     async def bare(self, _seconds: float) -> float:
         """Return how many seconds PostgreSQL needs to find the pairs by reference alone, and to keep nothing."""
-        name = await self._delivered()
+        name = await self._loaded()
         start = perf_counter()
         async with self.database.writing(book=self.book) as tx:
             await matching.look_at_all(tx, 2 * self.size)
@@ -73,8 +73,8 @@ class Bench:
         return elapsed
 
     async def run(self, _seconds: float) -> float:
-        """Return how many seconds a run takes, from what was delivered to the last break."""
-        name, self.waiting = await self._delivered(), ""
+        """Return how many seconds a run takes, from what was loaded to the last break."""
+        name, self.waiting = await self._loaded(), ""
         with memory.watched(self.postmaster) as self.peak:
             start = perf_counter()
             async with self.database.writing(book=self.book) as tx:
@@ -93,23 +93,23 @@ class Bench:
         """Return the most memory that this process had during the last run."""
         return self.peak.python
 
-    async def _delivered(self) -> str:
-        """Deliver a new set, unless one is waiting, and return its name."""
+    async def _loaded(self) -> str:
+        """Load a new set, unless one is waiting, and return its name."""
         if not self.waiting:
             name = f"bench-{ids.fresh().hex[-12:]}"
             async with self.database.writing(book=self.book) as tx:
                 await rules.define(tx, [Asked(DefineRules(name, RULES), ids.fresh(), self.by)], clock.now())
             for side in SIDES:
-                await self._deliver(name, side)
+                await self._load(name, side)
             self.waiting = name
         return self.waiting
 
-    async def _deliver(self, name: str, side: Side) -> None:
+    async def _load(self, name: str, side: Side) -> None:
         for start in range(0, self.size, AT_ONCE):
             some = [_item(side, number) for number in range(start, min(start + AT_ONCE, self.size))]
             random.shuffle(some)
             async with self.database.writing(book=self.book) as tx:
-                await items.deliver(tx, [Asked(Deliver(name, side, some), ids.fresh(), self.by)], clock.now())
+                await items.load(tx, [Asked(LoadItems(name, side, some), ids.fresh(), self.by)], clock.now())
 
 
 def _check(found: int, expected: int) -> None:

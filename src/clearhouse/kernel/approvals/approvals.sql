@@ -109,6 +109,10 @@ FROM approval_request AS r
 WHERE r.book = %(book)s AND r.id = ANY(%(ids)s::uuid[])
 ORDER BY r.id FOR NO KEY UPDATE OF r
 
+-- name: subjects
+-- What some requests are about.
+SELECT r.id, r.kind, r.subject FROM approval_request AS r WHERE r.book = %(book)s AND r.id = ANY(%(ids)s::uuid[])
+
 -- name: request
 -- A request.
 SELECT r.id, r.kind, r.version, r.subject, r.content, r.title, r.amounts, r.levels, r.requested_at, r.requested_by, r.replaces,

@@ -3,7 +3,8 @@
 Promise: of two approvals at once one advances the level: each says which level it is for, and the other finds it passed; the
 same word again, by the id of its command, is the same step.
 Refusals in the order they are looked for: approval_not_found, key_reused, not_pending, approval_expired, own_work (or
-not_asker), people_only, already_approved, other_level, not_approver, word_lapsed, needed_later, and what `changes` refuses.
+not_asker), people_only, already_approved, other_level, not_approver, word_lapsed, needed_later, and then what `changes` or the
+effect refuses.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ import msgspec
 from clearhouse import ids
 from clearhouse.asking import Asked
 from clearhouse.kernel.access.principals import readable
-from clearhouse.kernel.approvals import changes
+from clearhouse.kernel.approvals import changes, effects
 from clearhouse.kernel.approvals.approval import (
     Approval,
     ApprovalNotFound,
@@ -25,11 +26,13 @@ from clearhouse.kernel.approvals.approval import (
     Case,
     Row,
     State,
+    Subject,
     cases,
     change,
     note,
 )
 from clearhouse.kernel.approvals.approvers import Standing, candidates, shortage, standing
+from clearhouse.kernel.approvals.effects import EFFECTS, Effect
 from clearhouse.kernel.approvals.policies import LEVELS_MAX, sql
 from clearhouse.kernel.commands.keys import KeyReused
 from clearhouse.kernel.db.database import Tx
@@ -157,8 +160,45 @@ class _Word:
 
 
 async def approve(tx: Tx, asked: Sequence[Asked[Approve]], at: datetime) -> list[Approval | Refusal]:
-    """Approve, in order; what is approved by all and is a change of who decides takes effect here."""
-    return await _decide(tx, asked, at, _approve)
+    """Approve, in order; after what does nothing by itself comes what does, changes of who decides among it."""
+    subjects = await _subjects(tx, [readable("apr", each.command.approval) for each in asked])
+    found = {each.id: subjects.get(readable("apr", each.command.approval)) for each in asked}
+    acting = {own: EFFECTS[of.kind] for own, of in found.items() if of is not None and of.kind in EFFECTS}
+    if not acting:
+        return await _decide(tx, asked, at, _approve)
+    await effects.hold(tx, list(subjects.values()))
+    await tx.rows(sql["lock_requests"], Row, book=tx.book, ids=sorted(subjects))
+    plain = [each for each in asked if each.id not in acting]
+    answers = dict(zip((each.id for each in plain), await _decide(tx, plain, at, _approve), strict=True))
+    for each in asked:
+        if each.id in acting:
+            answers[each.id] = await _carried_out(tx, each, acting[each.id], at)
+    return [answers[each.id] for each in asked]
+
+
+@dataclass(frozen=True, slots=True)
+class _Of:
+    id: UUID
+    kind: str
+    subject: str
+
+
+async def _subjects(tx: Tx, wanted: Sequence[UUID]) -> dict[UUID, Subject]:
+    """Return what requests are about, which never changes."""
+    found = await tx.rows(sql["subjects"], _Of, book=tx.book, ids=sorted(set(wanted))) if EFFECTS else []
+    return {each.id: Subject(each.kind, each.subject) for each in found}
+
+
+async def _carried_out(tx: Tx, asked: Asked[Approve], effect: Effect, at: datetime) -> Approval | Refusal:
+    """Approve, and if that was the last word do what it releases: both or neither."""
+    try:
+        async with tx.attempt():
+            answer = (await _decide(tx, [asked], at, _approve))[0]
+            if isinstance(answer, Approval) and answer.state is State.APPROVED and not answer.exists:
+                await effect.carry_out(tx, answer, asked.by, at)
+            return answer
+    except Refusal as refusal:
+        return refusal
 
 
 async def reject(tx: Tx, asked: Sequence[Asked[Reject]], at: datetime) -> list[Approval | Refusal]:

@@ -262,9 +262,15 @@ async def remark(tx: Tx, asked: Sequence[Asked[MakeRemark]], at: datetime) -> li
 
 async def hold(tx: Tx, refs: Iterable[str]) -> dict[int, Row]:
     """Hold the rule sets that breaks belong to, and return the breaks as they are from then on."""
+    asked = list(refs)
+    await rules.lock(tx, await names(tx, asked))
+    return await rows(tx, sorted({item_of(each) for each in asked}))
+
+
+async def names(tx: Tx, refs: Iterable[str]) -> list[str]:
+    """Return which rule sets breaks belong to."""
     wanted = sorted({item_of(each) for each in refs})
-    await rules.lock(tx, [each.name for each in await tx.rows(sql["names"], _Name, book=tx.book, items=wanted)])
-    return await rows(tx, wanted)
+    return [each.name for each in await tx.rows(sql["names"], _Name, book=tx.book, items=wanted)]
 
 
 async def rows(tx: Tx, wanted: Sequence[int]) -> dict[int, Row]:

@@ -1,7 +1,7 @@
-"""Items: what one side has on record, delivered for the next run and never changed.
+"""Items: what one side has on record, loaded for the next run and never changed.
 
-Promise: of a side, an id is one item, however often it is delivered; the same id with another content is refused, and with
-it the whole delivery.
+Promise: of a side, an id is one item, however often it is loaded; the same id with another content is refused, and with
+it the whole load.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ class ItemRefused(Refusal):
 
 
 class ItemChanged(Refusal):
-    """Item {id} is there already with another {field}; what was delivered once stays as it was."""
+    """Item {id} is there already with another {field}; what was loaded once stays as it was."""
 
     code = "item_changed"
     kind = Kind.REFUSED
@@ -57,15 +57,15 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     text: Annotated[str, msgspec.Meta(max_length=1_000, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")] = ""
 
 
-class Deliver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Deliver items of one side for the next run of a rule set."""
+class LoadItems(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Load items of one side for the next run of a rule set."""
 
     rule_set: Name
     side: Side
     items: Annotated[list[Item], msgspec.Meta(max_length=ITEMS_MAX)]
 
 
-class Delivery(msgspec.Struct, frozen=True):
+class Load(msgspec.Struct, frozen=True):
     """Items that came together: how many there were, and how many of them are new."""
 
     id: str
@@ -111,24 +111,24 @@ class Row:
         return Shown(self.side, self.id, amount, self.asset, self.day, self.reference, self.end_to_end, self.text or "")
 
 
-async def deliver(tx: Tx, asked: Sequence[Asked[Deliver]], at: datetime) -> list[Delivery | Refusal]:
-    """Take in deliveries, each whole or not at all."""
+async def load(tx: Tx, asked: Sequence[Asked[LoadItems]], at: datetime) -> list[Load | Refusal]:
+    """Take in loads, each whole or not at all."""
     exponents = await accounts.exponents(tx)
-    return [await _delivered(tx, each, exponents, at) for each in asked]
+    return [await _loaded(tx, each, exponents, at) for each in asked]
 
 
-async def _delivered(
-    tx: Tx, asked: Asked[Deliver], exponents: Mapping[str, int], at: datetime
-) -> Delivery | Refusal:  # fmt: skip
+async def _loaded(
+    tx: Tx, asked: Asked[LoadItems], exponents: Mapping[str, int], at: datetime
+) -> Load | Refusal:  # fmt: skip
     try:
         async with tx.attempt():
-            return await load(tx, asked, exponents, at)
+            return await take_in(tx, asked, exponents, at)
     except Refusal as refusal:
         return refusal
 
 
-async def load(tx: Tx, asked: Asked[Deliver], exponents: Mapping[str, int], at: datetime) -> Delivery:
-    """Add the items of a delivery, a thousand at a time; what is there already stays. Refuse it whole or not at all."""
+async def take_in(tx: Tx, asked: Asked[LoadItems], exponents: Mapping[str, int], at: datetime) -> Load:
+    """Add the items of a load, a thousand at a time; what is there already stays. Refuse it whole or not at all."""
     command = asked.command
     if await tx.row(rules.sql["version"], rules.Row, book=tx.book, name=command.rule_set, version=None) is None:
         raise RuleSetNotFound(name=command.rule_set)
@@ -137,14 +137,14 @@ async def load(tx: Tx, asked: Asked[Deliver], exponents: Mapping[str, int], at: 
         some = command.items[start : start + _AT_ONCE]
         columns = _columns(some, exponents, start)
         added = await tx.do(
-            sql["add_items"], book=tx.book, name=command.rule_set, side=command.side, delivery=asked.id, **columns
+            sql["add_items"], book=tx.book, name=command.rule_set, side=command.side, load=asked.id, **columns
         )
         if added < len(some):
             await _same(tx, command, columns)
         new += added
     count = len(command.items)
     await tx.do(
-        sql["add_delivery"],
+        sql["add_load"],
         book=tx.book,
         id=asked.id,
         name=command.rule_set,
@@ -153,7 +153,7 @@ async def load(tx: Tx, asked: Asked[Deliver], exponents: Mapping[str, int], at: 
         at=at,
         by=asked.by,
     )
-    return Delivery(ids.text("dlv", asked.id), command.rule_set, command.side, count, new)
+    return Load(ids.text("lds", asked.id), command.rule_set, command.side, count, new)
 
 
 def _columns(some: Sequence[Item], exponents: Mapping[str, int], start: int) -> dict[str, str]:
@@ -192,8 +192,8 @@ class _Difference:
     field: str
 
 
-async def _same(tx: Tx, command: Deliver, columns: Mapping[str, str]) -> None:
-    """Refuse an item that is there already, or twice in the delivery, with another content."""
+async def _same(tx: Tx, command: LoadItems, columns: Mapping[str, str]) -> None:
+    """Refuse an item that is there already, or twice in the load, with another content."""
     found = await tx.row(
         sql["changed"], _Difference, book=tx.book, name=command.rule_set, side=command.side, **columns
     )  # fmt: skip

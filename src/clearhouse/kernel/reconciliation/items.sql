@@ -1,9 +1,9 @@
 -- name: add_items
--- Items of a delivery that are not there yet, in the order of their ids: two deliveries at once never wait in a circle.
+-- Items of a load that are not there yet, in the order of their ids: two loads at once never wait in a circle.
 INSERT INTO reconciliation_item (
-    book, name, side, id, delivery, asset, exponent, amount, day, reference, end_to_end, text
+    book, name, side, id, load, asset, exponent, amount, day, reference, end_to_end, text
 )
-SELECT %(book)s, %(name)s, %(side)s, u.id, %(delivery)s, u.asset, u.exponent, u.amount, u.day,
+SELECT %(book)s, %(name)s, %(side)s, u.id, %(load)s, u.asset, u.exponent, u.amount, u.day,
     nullif(u.reference, ''), nullif(u.end_to_end, ''), nullif(u.text, '')
 FROM unnest(
     %(ids)s::text[], %(assets)s::text[], %(exponents)s::int[], %(amounts)s::numeric[], %(days)s::date[],
@@ -29,9 +29,9 @@ WHERE (i.asset, i.exponent, i.amount, i.day) <> (u.asset, u.exponent, u.amount, 
 ORDER BY i.id
 LIMIT 1
 
--- name: add_delivery
+-- name: add_load
 -- Remembers that items came together.
-INSERT INTO reconciliation_delivery (book, id, name, side, items, at, by)
+INSERT INTO reconciliation_load (book, id, name, side, items, at, by)
 VALUES (%(book)s, %(id)s, %(name)s, %(side)s, %(items)s, %(at)s, %(by)s)
 
 -- name: items

@@ -13,7 +13,7 @@ from uuid import UUID
 from clearhouse import ids
 from clearhouse.asking import Asked
 from clearhouse.kernel.db.database import Tx
-from clearhouse.kernel.ledger import posting
+from clearhouse.kernel.ledger import posting, reading
 from clearhouse.kernel.ledger.transfers import Leg, PostTransaction
 from clearhouse.kernel.reconciliation.rules import DefineRules
 from clearhouse.kernel.reconciliation.rules import account as account_of
@@ -58,6 +58,16 @@ class Difference:
         """Return the id that its transaction has."""
         return ids.derived("reconciliation.match", str(self.batch), str(self.number))
 
+    @property
+    def undo(self) -> UUID:
+        """Return the id that the transaction has that reverses it."""
+        return ids.derived("reconciliation.undo", str(self.transaction))
+
+    @property
+    def claim(self) -> UUID:
+        """Return the id that the transaction has that moves it out of suspense."""
+        return ids.derived("reconciliation.claim", str(self.transaction))
+
 
 def match_ref(batch: UUID, number: int) -> str:
     """Return what a match is called outside: what found it, and which of its matches it is."""
@@ -89,11 +99,24 @@ async def post_differences(
 
 async def reverse(tx: Tx, difference: Difference, by: UUID, at: datetime) -> None:
     """Reverse what a match posted."""
-    own = ids.derived("reconciliation.undo", str(difference.transaction))
     leg = Leg(reverse=ids.text("trf", difference.transaction))
     whole = PostTransaction([leg], reference=difference.match, metadata={MARK: difference.match})
     tx.careful = True
-    answer = (await posting.post(tx, [Asked(whole, own, by)], at))[0]
+    answer = (await posting.post(tx, [Asked(whole, difference.undo, by)], at))[0]
+    if isinstance(answer, Refusal):
+        raise PostingRefused(match=difference.match, reason=str(answer))
+
+
+async def move(tx: Tx, difference: Difference, *, suspense: str, account: str, by: UUID, at: datetime) -> None:
+    """Move what waits in suspense to the account that it belongs to."""
+    amount = decimal_text(abs(difference.difference), difference.exponent)
+    posted = await reading.find_transaction(tx, ids.text("trx", difference.transaction))
+    waiting = await account_of(tx, suspense, difference.asset)
+    debit, credit = (suspense, account) if posted.transfers[0].credit == waiting.id else (account, suspense)
+    leg = Leg(debit=debit, credit=credit, amount=amount, currency=difference.asset)
+    whole = PostTransaction([leg], reference=difference.match, metadata={MARK: difference.match})
+    tx.careful = True
+    answer = (await posting.post(tx, [Asked(whole, difference.claim, by)], at))[0]
     if isinstance(answer, Refusal):
         raise PostingRefused(match=difference.match, reason=str(answer))
 

@@ -1,6 +1,6 @@
 """Resolutions: how a break ends that no rule and no exact match ends, under four eyes.
 
-Somebody proposes, somebody else approves (in `approvals`, for exactly this content), and then anybody carries it out:
+Somebody proposes; the last approval (in `approvals`, for exactly this content) carries it out, in its own transaction:
 
     write_off   what differs is posted to the write-off account
     suspend     what differs is posted to the suspense account, since nobody claims it
@@ -13,22 +13,27 @@ Promise: nothing is carried out but what was approved, as it was approved, once,
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
+from uuid import UUID
 
 import msgspec
 
 from clearhouse import ids
 from clearhouse.asking import Asked
 from clearhouse.kernel.approvals import requests
-from clearhouse.kernel.approvals.approval import digest
+from clearhouse.kernel.approvals.approval import Approval, digest
 from clearhouse.kernel.approvals.decisions import Remark
 from clearhouse.kernel.approvals.requests import Wanted
 from clearhouse.kernel.db.database import Tx
+from clearhouse.kernel.journal import writing
+from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.reconciliation import breaks, matches, posting, rules
-from clearhouse.kernel.reconciliation.breaks import Action, Break, BreakRef, Proposal, Row, subject
-from clearhouse.kernel.reconciliation.matches import BREAKS_MAX, Match, OneSideOnly, difference_of, open_ones
+from clearhouse.kernel.reconciliation.breaks import Action, Break, BreakRef, Proposal, subject
+from clearhouse.kernel.reconciliation.matches import BREAKS_MAX, OneSideOnly, difference_of, open_ones
 from clearhouse.kernel.reconciliation.posting import Difference, Where
 from clearhouse.money import Amount, Asset, decimal_text
 from clearhouse.refusals import Kind, Refusal
+
+RESOLVED = "reconciliation.resolved"
 
 
 class NothingProposed(Refusal):
@@ -45,12 +50,6 @@ class Propose(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
     action: Action
     breaks: Annotated[list[BreakRef], msgspec.Meta(max_length=BREAKS_MAX)] = []
     remark: Remark = ""
-
-
-class Resolve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Carry out what was proposed for a break and has been approved."""
-
-    broken: BreakRef
 
 
 async def propose(tx: Tx, asked: Sequence[Asked[Propose]], at: datetime) -> list[Break | Refusal]:
@@ -104,42 +103,22 @@ def _where(action: Action) -> Where | None:
     return "suspense" if action == "suspend" else "write_off"
 
 
-async def resolve(tx: Tx, asked: Sequence[Asked[Resolve]], at: datetime) -> list[Match | Refusal]:
-    """Carry out what was approved, in order, each whole or not at all."""
-    held = await breaks.hold(tx, [each.command.broken for each in asked])
-    others = [ref for row in held.values() for ref in (row.proposed.breaks if row.proposed is not None else [])]
-    await breaks.hold(tx, others)
-    answers: list[Match | Refusal] = []
-    for each in asked:
-        try:
-            async with tx.attempt():
-                answers.append(await _resolved(tx, each, at))
-        except Refusal as refusal:
-            answers.append(refusal)
-    return answers
-
-
-async def _resolved(tx: Tx, asked: Asked[Resolve], at: datetime) -> Match:
-    ref = asked.command.broken
+async def carry_out(tx: Tx, approval: Approval, by: UUID, at: datetime) -> None:
+    """Resolve a break as its approval says, in the name of who proposed it. Its rule set is held."""
+    ref = approval.subject.id
     row = breaks.open_one(await breaks.rows(tx, [breaks.item_of(ref)]), ref)
     if isinstance(row, Refusal):
         raise row
     proposal = row.proposed
-    if proposal is None:
+    if proposal is None or digest(proposal).hex() != approval.content:
         raise NothingProposed(id=ref)
-    answer = (await requests.approved(tx, [(subject(row.item), digest(proposal))], at))[0]
-    if isinstance(answer, Refusal):
-        raise answer
     chosen = await open_ones(tx, proposal.breaks)
-    match = await matches.close(tx, chosen, proposal.action, batch=asked.id, by=asked.by, at=at)
+    said = (await rules.find(tx, row.name)).command
+    own, maker = ids.parse("apr", approval.id), ids.parse("prn", proposal.by)
+    match = await matches.close(tx, chosen, proposal.action, batch=own, by=maker, at=at, suspense=said.suspense)
     await matches.void(tx, chosen, at, but=row.item)
-    await _post(tx, chosen, proposal.action, asked, at)
-    return match
-
-
-async def _post(tx: Tx, chosen: Sequence[Row], action: Action, asked: Asked[Resolve], at: datetime) -> None:
-    where, difference, first = _where(action), difference_of(chosen), chosen[0]
+    where, difference, first = _where(proposal.action), difference_of(chosen), chosen[0]
     if where is not None and difference:
-        said = (await rules.find(tx, first.name)).command
-        what = Difference(asked.id, 1, first.asset, first.exponent, difference)
-        await posting.post_differences(tx, said, where, [what], by=asked.by, at=at)
+        what = Difference(own, 1, first.asset, first.exponent, difference)
+        await posting.post_differences(tx, said, where, [what], by=maker, at=at)
+    writing.write(tx, [Line(RESOLVED, ref, match)], book=tx.book, kind="reconciliation.resolve", by=by, at=at)

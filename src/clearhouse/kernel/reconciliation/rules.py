@@ -74,6 +74,13 @@ class AccountMissing(Refusal):
     kind = Kind.REFUSED
 
 
+class SameAccount(Refusal):
+    """The {part} account is {account} itself, which is reconciled; what differs has to go elsewhere."""
+
+    code = "same_account"
+    kind = Kind.REFUSED
+
+
 class Rule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One way to belong together: by a text that both carry, or by amount and date within so many `days`.
 
@@ -253,14 +260,26 @@ def _leaves_nothing(earlier: Rule, rule: Rule, wide: Mapping[str, int], narrow: 
 
 async def _check_accounts(tx: Tx, command: DefineRules) -> None:
     """Refuse an account that is not there in the currency that would be posted."""
+    for part in ("write_off", "suspense"):
+        if getattr(command, part) is not None and await _is_same(tx, command.account or "", getattr(command, part)):
+            raise SameAccount(part=part.replace("_", "-"), account=command.account or "")
     for asset in sorted({each.currency for rule in command.rules for each in rule.tolerance}):
         for code in (command.account, command.write_off):
             await account(tx, code or "", asset)
 
 
+async def _is_same(tx: Tx, one: str, other: str) -> bool:
+    """Tell whether two names, codes or ids, may mean one account."""
+    codes = [(await accounts.find(tx, name)).code if name.startswith("acc_") else name for name in (one, other)]
+    return one == other or codes[0] == codes[1]
+
+
 async def account(tx: Tx, code: str, asset: str) -> Account:
     """Return an account that is posted to."""
     try:
-        return await accounts.find(tx, code, asset)
+        found = await accounts.find(tx, code, asset)
     except AccountNotFound:
-        raise AccountMissing(account=code, asset=asset) from None
+        found = None
+    if found is None or found.asset != asset:
+        raise AccountMissing(account=code, asset=asset)
+    return found

@@ -1,4 +1,4 @@
-"""Runs: what was delivered since the last one and what is still open, matched by the rules as they are now.
+"""Runs: what was loaded since the last one and what is still open, matched by the rules as they are now.
 
 Promise: what was given is what is matched and what is open, per side and asset; a run that is made again over what it was
 given comes to the same digest; a difference that cannot be posted leaves no run.
@@ -41,7 +41,7 @@ class RunNotFound(Refusal):
 
 
 class StartRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Match what was delivered since the last run, and what that left open."""
+    """Match what was loaded since the last run, and what that left open."""
 
     rule_set: Name
 
@@ -154,7 +154,7 @@ async def _run(
 ) -> Run:  # fmt: skip
     run, name = asked.id, row.name
     await matching.look_at_all(tx, 0)
-    await tx.do(_sql["take_deliveries"], book=tx.book, name=name, run=run)
+    await tx.do(_sql["take_loads"], book=tx.book, name=name, run=run)
     given = await tx.row(_sql["given"], _Given, book=tx.book, name=name, run=run) or _Given("{}", "{}")
     left = await matching.left_of(tx, given.items)
     work = Matching(tx, run, name, at, asked.by, left)

@@ -1,18 +1,18 @@
--- name: take_deliveries
--- Gives what was delivered since the last run to this one.
-UPDATE reconciliation_delivery SET run = %(run)s WHERE book = %(book)s AND name = %(name)s AND run IS NULL
+-- name: take_loads
+-- Gives what was loaded since the last run to this one.
+UPDATE reconciliation_load SET run = %(run)s WHERE book = %(book)s AND name = %(name)s AND run IS NULL
 
 -- name: given
--- Everything that a run looks at: what was delivered for it, and what it found open; and how much of each side that is.
+-- Everything that a run looks at: what was loaded for it, and what it found open; and how much of each side that is.
 WITH carried AS (
     SELECT coalesce(array_agg(b.item ORDER BY b.item), '{}') AS items
     FROM reconciliation_break AS b WHERE b.book = %(book)s AND b.name = %(name)s AND b.state = 'open'
 ),
 given AS (
     SELECT i.number
-    FROM reconciliation_delivery AS d
-    JOIN reconciliation_item AS i ON i.book = d.book AND i.delivery = d.id
-    WHERE d.book = %(book)s AND d.run = %(run)s
+    FROM reconciliation_load AS l
+    JOIN reconciliation_item AS i ON i.book = l.book AND i.load = l.id
+    WHERE l.book = %(book)s AND l.run = %(run)s
     UNION ALL
     SELECT unnest(c.items) FROM carried AS c
 )
@@ -23,9 +23,9 @@ FROM given AS g
 -- Everything that an earlier run looked at.
 SELECT r.carried::text AS carried, (
     SELECT coalesce(array_agg(g.number ORDER BY g.number)::text, '{}') FROM (
-        SELECT i.number FROM reconciliation_delivery AS d
-        JOIN reconciliation_item AS i ON i.book = d.book AND i.delivery = d.id
-        WHERE d.book = %(book)s AND d.run = %(run)s
+        SELECT i.number FROM reconciliation_load AS l
+        JOIN reconciliation_item AS i ON i.book = l.book AND i.load = l.id
+        WHERE l.book = %(book)s AND l.run = %(run)s
         UNION ALL
         SELECT unnest(r.carried)
     ) AS g

@@ -9,7 +9,7 @@ Promise: a line is taken in once, however often it is told; what is left over is
 """
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -26,7 +26,7 @@ from clearhouse.kernel.db.statements import Statements
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.ledger import accounts as ledger
 from clearhouse.kernel.reconciliation import items, runs
-from clearhouse.kernel.reconciliation.items import Deliver, Item, Side
+from clearhouse.kernel.reconciliation.items import Item, LoadItems, Side
 from clearhouse.kernel.reconciliation.runs import Run, RunSum, StartRun
 from clearhouse.money import decimal_text, minor_units
 from clearhouse.refusals import Kind as RefusalKind
@@ -36,7 +36,6 @@ from clearhouse.slices.interbank.banks import BankAccount
 from clearhouse.slices.interbank.channel import Channel, Statement, StatementLine
 
 SCOPE = "interbank:reconcile"
-OVERLAP = timedelta(minutes=10)
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _END = datetime(9999, 12, 31, tzinfo=UTC)
 _LAST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
@@ -109,10 +108,10 @@ async def _reconciled(tx: Tx, asked: Asked[Reconcile], at: datetime) -> Report:
     place = {"bank": command.bank, "currency": command.currency}
     read = await tx.row(_sql["statement_read"], _Read, book=tx.book, **place) or _Read("", _EVER)
     account = ids.parse("acc", nostro.account)
-    bookings = await tx.rows(_sql["our_bookings"], _Booking, book=tx.book, account=account, since=read.ours - OVERLAP)
+    bookings = await tx.rows(_sql["our_bookings"], _Booking, book=tx.book, account=account, since=read.ours)
     exponent = len(nostro.balance.partition(".")[2])
-    await _deliver(tx, asked, "theirs", [_their_item(line, command.currency) for line in command.lines], at)
-    await _deliver(tx, asked, "ours", [_our_item(each, command.currency, exponent) for each in bookings], at)
+    await _load(tx, asked, "theirs", [_their_item(line, command.currency) for line in command.lines], at)
+    await _load(tx, asked, "ours", [_our_item(each, command.currency, exponent) for each in bookings], at)
     run = (await runs.start(tx, [Asked(StartRun(banks.reconciliation_of(**place)), asked.id, asked.by)], at))[0]
     if isinstance(run, Refusal):
         raise run
@@ -121,10 +120,10 @@ async def _reconciled(tx: Tx, asked: Asked[Reconcile], at: datetime) -> Report:
     return await _report(tx, command, run, nostro, at)
 
 
-async def _deliver(tx: Tx, asked: Asked[Reconcile], side: Side, found: Sequence[Item], at: datetime) -> None:
-    command = Deliver(banks.reconciliation_of(asked.command.bank, asked.command.currency), side, list(found))
-    delivery = Asked(command, ids.derived("interbank.delivery", str(asked.id), side), asked.by)
-    await items.load(tx, delivery, await ledger.exponents(tx), at)
+async def _load(tx: Tx, asked: Asked[Reconcile], side: Side, found: Sequence[Item], at: datetime) -> None:
+    command = LoadItems(banks.reconciliation_of(asked.command.bank, asked.command.currency), side, list(found))
+    load = Asked(command, ids.derived("interbank.load", str(asked.id), side), asked.by)
+    await items.take_in(tx, load, await ledger.exponents(tx), at)
 
 
 def _their_item(line: StatementLine, currency: str) -> Item:

@@ -52,22 +52,31 @@ def define(file: Path, *, how: Asked = ASKED) -> None:
 
 
 @app.command
-def deliver(name: str, side: Side, file: Path, *, how: Reading = READING) -> None:
-    """Deliver the items of a FILE for one side; delivering it again brings nothing new."""
-    show(_delivered(server(), name, side, file, how), json=how.json)
+def load(name: str, side: Side, file: Path, *, how: Reading = READING) -> None:
+    """Load the items of a FILE for one side; loading it again brings nothing new."""
+    show(_loaded(server(), name, side, file, how), json=how.json)
+
+
+@app.command
+def load_entries(
+    name: str, *, currency: str | None = None, since: str | None = None, until: str | None = None, how: Asked = ASKED
+) -> None:
+    """Load what was booked on the account of a rule set since the last load, as items of our side."""
+    said = {"currency": currency, "since": since, "until": until}
+    show(server().post(f"{SETS}/{segment(name)}/entries", said, key=how.key, book=how.book), json=how.json)
 
 
 @app.command
 def run(name: str, *, ours: ItemsFile = None, theirs: ItemsFile = None, how: Asked = ASKED) -> None:
-    """Reconcile what was delivered, after the files given here, and what earlier runs left open."""
+    """Reconcile what was loaded, after the files given here, and what earlier runs left open."""
     client = server()
     for side, file in (("ours", ours), ("theirs", theirs)):
         if file is not None:
-            _delivered(client, name, side, file, how)
+            _loaded(client, name, side, file, how)
     _show_run(client.post(f"{SETS}/{segment(name)}/runs", key=how.key, book=how.book), how)
 
 
-def _delivered(client: Client, name: str, side: str, file: Path, how: Reading) -> dict[str, Any]:
+def _loaded(client: Client, name: str, side: str, file: Path, how: Reading) -> dict[str, Any]:
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -113,9 +122,26 @@ def match(*breaks: str, how: Asked = ASKED) -> None:
 
 
 @app.command
-def undo(match: str, *, how: Asked = ASKED) -> None:
-    """Undo a match: its items are open again, and what was posted is reversed."""
-    show(server().post(f"{HERE}/matches/{segment(match)}/undo", key=how.key, book=how.book), json=how.json)
+def undo(match: str, *, remark: str | None = None, how: Asked = ASKED) -> None:
+    """Propose to undo a match: once somebody else approves, its items are open again and what was posted is reversed."""
+    _amend(match, "undo", how, remark=remark)
+
+
+@app.command
+def claim(match: str, account: str, *, remark: str | None = None, how: Asked = ASKED) -> None:
+    """Propose that money in suspense belongs to ACCOUNT: it goes there once somebody else approves."""
+    _amend(match, "claim", how, account=account, remark=remark)
+
+
+@app.command
+def suspense(*, limit: Most = 100, how: Reading = READING) -> None:
+    """List what waits in suspense, the longest first."""
+    found = server().items(f"{HERE}/suspense", most=limit, book=how.book)
+    show_all(found, ("id", "rule_set", "at", "difference", "currency", "suspense", "approval"), json=how.json)
+
+
+def _amend(match: str, word: str, how: Asked, **body: object) -> None:
+    show(server().post(f"{HERE}/matches/{segment(match)}/{word}", body, key=how.key, book=how.book), json=how.json)
 
 
 @app.command
@@ -154,14 +180,8 @@ def propose(
     broken: str, action: Literal["write_off", "suspend", "accept", "match"], *, others: Others = None,
     remark: str | None = None, how: Asked = ASKED,
 ) -> None:  # fmt: skip
-    """Propose how a break is resolved; somebody else approves it."""
+    """Propose how a break is resolved: it is once somebody else approves."""
     _say(broken, "propose", how, action=action, breaks=others, remark=remark)
-
-
-@app.command
-def resolve(broken: str, *, how: Asked = ASKED) -> None:
-    """Carry out what was proposed for a break and has been approved."""
-    show(server().post(f"{HERE}/resolutions", {"broken": broken}, key=how.key, book=how.book), json=how.json)
 
 
 def _say(broken: str, word: str, how: Asked, **body: object) -> None:

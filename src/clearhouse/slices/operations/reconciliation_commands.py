@@ -1,15 +1,21 @@
 """Every command of reconciliation: its name, its scope, what runs it, and what the journal says of it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
 from clearhouse.asking import Asked
+from clearhouse.kernel.approvals.effects import Effect
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.journal.writing import Line
-from clearhouse.kernel.reconciliation import breaks, items, matches, resolutions, rules, runs
+from clearhouse.kernel.reconciliation import amendments, breaks, entries, items, matches, releases, resolutions, rules, runs
+from clearhouse.kernel.reconciliation.amendments import ClaimMatch, UndoMatch
 from clearhouse.kernel.reconciliation.breaks import Assign, Break, MakeRemark, Proposal
-from clearhouse.kernel.reconciliation.items import Deliver, Delivery
-from clearhouse.kernel.reconciliation.matches import Match, MatchByHand, UndoMatch
-from clearhouse.kernel.reconciliation.resolutions import Propose, Resolve
+from clearhouse.kernel.reconciliation.entries import EntryLoad, LoadEntries
+from clearhouse.kernel.reconciliation.items import Load, LoadItems
+from clearhouse.kernel.reconciliation.matches import Amendment, Match, MatchByHand
+from clearhouse.kernel.reconciliation.resolutions import Propose
 from clearhouse.kernel.reconciliation.rules import DefineRules, RuleSet
 from clearhouse.kernel.reconciliation.runs import Run, StartRun
 
@@ -23,12 +29,23 @@ class ProposedEvent(msgspec.Struct, frozen=True):
     approval: str | None
 
 
+class AmendedEvent(msgspec.Struct, frozen=True):
+    """What a reader of the journal is told of what is to become of a match."""
+
+    proposal: Amendment | None
+    approval: str | None
+
+
 def _defined(_: Asked[DefineRules], answer: RuleSet) -> Line:
     return Line("reconciliation.rules_defined", answer.name, answer)
 
 
-def _delivered(_: Asked[Deliver], answer: Delivery) -> Line:
-    return Line("reconciliation.delivered", answer.id, answer)  # the items stand in their table, which nobody changes
+def _loaded(_: Asked[LoadItems], answer: Load) -> Line:
+    return Line("reconciliation.loaded", answer.id, answer)  # the items stand in their table, which nobody changes
+
+
+def _entries_loaded(_: Asked[LoadEntries], answer: EntryLoad) -> Line:
+    return Line("reconciliation.entries_loaded", answer.id, answer)
 
 
 def _ran(_: Asked[StartRun], answer: Run) -> Line:
@@ -39,8 +56,12 @@ def _matched(_: Asked[MatchByHand], answer: Match) -> Line:
     return Line("reconciliation.matched", answer.id, answer)
 
 
-def _undone(_: Asked[UndoMatch], answer: Match) -> Line:
-    return Line("reconciliation.undone", answer.id, answer)
+def _undo_proposed(_: Asked[UndoMatch], answer: Match) -> Line:
+    return Line("reconciliation.undo_proposed", answer.id, AmendedEvent(answer.proposal, answer.approval))
+
+
+def _claim_proposed(_: Asked[ClaimMatch], answer: Match) -> Line:
+    return Line("reconciliation.claim_proposed", answer.id, AmendedEvent(answer.proposal, answer.approval))
 
 
 def _assigned(asked: Asked[Assign], answer: Break) -> Line:
@@ -55,17 +76,17 @@ def _proposed(_: Asked[Propose], answer: Break) -> Line:
     return Line("reconciliation.proposed", answer.id, ProposedEvent(answer.proposal, answer.approval))
 
 
-def _resolved(asked: Asked[Resolve], answer: Match) -> Line:
-    return Line("reconciliation.resolved", asked.command.broken, answer)
-
-
 DEFINE = Kind(
     "reconciliation.define", WRITE, rules.define, RuleSet, _defined, natural=False,
     events={"reconciliation.rules_defined": RuleSet},
 )  # fmt: skip
-DELIVER = Kind(
-    "reconciliation.deliver", WRITE, items.deliver, Delivery, _delivered, natural=False,
-    events={"reconciliation.delivered": Delivery},
+LOAD = Kind(
+    "reconciliation.load", WRITE, items.load, Load, _loaded, natural=False,
+    events={"reconciliation.loaded": Load},
+)  # fmt: skip
+LOAD_ENTRIES = Kind(
+    "reconciliation.load_entries", WRITE, entries.load, EntryLoad, _entries_loaded, natural=False,
+    events={"reconciliation.entries_loaded": EntryLoad},
 )  # fmt: skip
 RUN = Kind(
     "reconciliation.run", WRITE, runs.start, Run, _ran, natural=False,
@@ -76,8 +97,12 @@ MATCH = Kind(
     events={"reconciliation.matched": Match},
 )  # fmt: skip
 UNDO = Kind(
-    "reconciliation.undo", WRITE, matches.undo, Match, _undone, natural=False,
-    events={"reconciliation.undone": Match},
+    "reconciliation.undo", WRITE, amendments.propose, Match, _undo_proposed, natural=False,
+    events={"reconciliation.undo_proposed": AmendedEvent},
+)  # fmt: skip
+CLAIM = Kind(
+    "reconciliation.claim", WRITE, amendments.propose, Match, _claim_proposed, natural=False,
+    events={"reconciliation.claim_proposed": AmendedEvent},
 )  # fmt: skip
 ASSIGN = Kind(
     "reconciliation.assign", WRITE, breaks.assign, Break, _assigned, natural=False,
@@ -91,9 +116,7 @@ PROPOSE = Kind(
     "reconciliation.propose", WRITE, resolutions.propose, Break, _proposed, natural=False,
     events={"reconciliation.proposed": ProposedEvent},
 )  # fmt: skip
-RESOLVE = Kind(
-    "reconciliation.resolve", WRITE, resolutions.resolve, Match, _resolved, natural=False,
-    events={"reconciliation.resolved": Match},
-)  # fmt: skip
 
-ALL = (DEFINE, DELIVER, RUN, MATCH, UNDO, ASSIGN, REMARK, PROPOSE, RESOLVE)
+ALL = (DEFINE, LOAD, LOAD_ENTRIES, RUN, MATCH, UNDO, CLAIM, ASSIGN, REMARK, PROPOSE)
+EVENTS: Mapping[str, Any] = {resolutions.RESOLVED: Match, amendments.UNDONE: Match, amendments.CLAIMED: Match}
+EFFECTS: Mapping[str, Effect] = releases.EFFECTS

@@ -1,4 +1,4 @@
-"""Reconciliation over HTTP: rule sets, deliveries, runs, matches and breaks."""
+"""Reconciliation over HTTP: rule sets, loads, runs, matches and breaks."""
 
 import csv
 from collections.abc import Iterator
@@ -15,11 +15,14 @@ from litestar.params import PathParameter, QueryParameter
 from clearhouse import clock, ids
 from clearhouse.kernel.approvals.decisions import Reason as Words
 from clearhouse.kernel.approvals.decisions import Remark
+from clearhouse.kernel.ledger.transfers import AccountName, Currency, Instant
 from clearhouse.kernel.reconciliation import breaks, matches, rules, runs
+from clearhouse.kernel.reconciliation.amendments import ClaimMatch, UndoMatch
 from clearhouse.kernel.reconciliation.breaks import Action, Assign, Break, BreakRef, Filter, MakeRemark, Reason, State
-from clearhouse.kernel.reconciliation.items import ITEMS_MAX, Deliver, Delivery, Item, Side
-from clearhouse.kernel.reconciliation.matches import Match, MatchByHand, UndoMatch
-from clearhouse.kernel.reconciliation.resolutions import Propose, Resolve
+from clearhouse.kernel.reconciliation.entries import ENTRIES_MAX, EntryLoad, LoadEntries
+from clearhouse.kernel.reconciliation.items import ITEMS_MAX, Item, Load, LoadItems, Side
+from clearhouse.kernel.reconciliation.matches import Match, MatchByHand
+from clearhouse.kernel.reconciliation.resolutions import Propose
 from clearhouse.kernel.reconciliation.rules import DefineRules, RuleSet
 from clearhouse.kernel.reconciliation.runs import Run, RunVerified, StartRun
 from clearhouse.refusals import Malformed
@@ -73,6 +76,28 @@ class Proposed(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
     remark: Remark = ""
 
 
+class Entries(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Which entries: in one currency or in all, where the first load begins, and what is left for the next one."""
+
+    currency: Currency | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    most: Annotated[int, msgspec.Meta(ge=1, le=ENTRIES_MAX)] = ENTRIES_MAX
+
+
+class Undo(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Why a match is to be undone."""
+
+    remark: Remark = ""
+
+
+class Claim(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The account that money in suspense belongs to, and why."""
+
+    account: AccountName
+    remark: Remark = ""
+
+
 @dataclass
 class _Written(Schema):
     """The schema of one item, where no route's own types name it."""
@@ -84,8 +109,8 @@ class _Written(Schema):
 
 
 @dataclass
-class Delivered(Operation):
-    """How a delivery is documented: items as an array, one on each line, or a table."""
+class Loaded(Operation):
+    """How a load is documented: items as an array, one on each line, or a table."""
 
     def __post_init__(self) -> None:
         """Say what the body may be."""
@@ -134,25 +159,37 @@ async def show_rules(request: Asking, rule_set: SetPath, book: Book = None) -> R
 
 
 @post(
-    "/rule-sets/{rule_set:str}/items", summary="Deliver items of one side", request_max_body_size=BODY_BYTES_MAX,
-    operation_class=Delivered, opt={"reads": [CSV]},
+    "/rule-sets/{rule_set:str}/items", summary="Load items of one side", request_max_body_size=BODY_BYTES_MAX,
+    operation_class=Loaded, opt={"reads": [CSV]},
 )  # fmt: skip
-async def deliver_items(
+async def load_items(
     request: Asking, rule_set: SetPath, book: Book = None, key: IdempotencyKey = None,
     side: Annotated[Side, QueryParameter(name="side", description="Whose record it is.")] = "ours",
-) -> Delivery:  # fmt: skip
+) -> Load:  # fmt: skip
     """Take in items for the next run, all or none: a JSON array, NDJSON, or CSV with a heading. Known items stay."""
     here(request).require(commands.WRITE, book)
     items = _items(await request.body(), request.headers.get("content-type", ""))
     async with here(request).reading(READ, book) as tx:
         found = await rules.find(tx, rule_set)
-    delivery = Deliver(found.name, side, items)
-    return await here(request).submit(commands.DELIVER, delivery, book=book, key=key)
+    load = LoadItems(found.name, side, items)
+    return await here(request).submit(commands.LOAD, load, book=book, key=key)
+
+
+@post("/rule-sets/{rule_set:str}/entries", summary="Load entries of our account")
+async def load_entries(
+    request: Asking, rule_set: SetPath, data: Annotated[Entries, body({"currency": "EUR"})], book: Book = None,
+    key: IdempotencyKey = None,
+) -> EntryLoad:  # fmt: skip
+    """Load what the ledger booked on the rule set's account since the last load, each entry once, as items of our side."""
+    async with here(request).reading(READ, book) as tx:
+        found = await rules.find(tx, rule_set)
+    command = LoadEntries(found.name, data.currency, data.since, data.until, data.most)
+    return await here(request).submit(commands.LOAD_ENTRIES, command, book=book, key=key)
 
 
 @post("/rule-sets/{rule_set:str}/runs", summary="Reconcile")
 async def start_run(request: Asking, rule_set: SetPath, book: Book = None, key: IdempotencyKey = None) -> Run:
-    """Match what was delivered since the last run, and what that left open."""
+    """Match what was loaded since the last run, and what that left open."""
     async with here(request).reading(READ, book) as tx:
         found = await rules.find(tx, rule_set)
     return await here(request).submit(commands.RUN, StartRun(found.name), book=book, key=key)
@@ -217,12 +254,38 @@ async def show_match(request: Asking, match: MatchPath, book: Book = None) -> Ma
         return await matches.find(tx, match)
 
 
-@post("/matches/{match:str}/undo", summary="Undo a match", status_code=200)
-async def undo_match(request: Asking, match: MatchPath, book: Book = None, key: IdempotencyKey = None) -> Match:
-    """Open the items of a match again, and reverse what was posted for it."""
+@post("/matches/{match:str}/undo", summary="Propose to undo a match", status_code=200)
+async def undo_match(
+    request: Asking, match: MatchPath, data: Annotated[Undo, body({"remark": "another invoice"})], book: Book = None,
+    key: IdempotencyKey = None,
+) -> Match:  # fmt: skip
+    """Ask for approval to open the items of a match again and to reverse what was posted; the last approval does it."""
     async with here(request).reading(READ, book) as tx:
         found = await matches.find(tx, match)
-    return await here(request).submit(commands.UNDO, UndoMatch(found.id), book=book, key=key)
+    return await here(request).submit(commands.UNDO, UndoMatch(found.id, data.remark), book=book, key=key)
+
+
+@post("/matches/{match:str}/claim", summary="Propose whose money it is", status_code=200)
+async def claim_match(
+    request: Asking, match: MatchPath, data: Annotated[Claim, body({"account": "customers:4711"})], book: Book = None,
+    key: IdempotencyKey = None,
+) -> Match:  # fmt: skip
+    """Ask for approval to move money that waits in suspense to an account; the last approval does it."""
+    async with here(request).reading(READ, book) as tx:
+        found = await matches.find(tx, match)
+    command = ClaimMatch(found.id, data.account, data.remark)
+    return await here(request).submit(commands.CLAIM, command, book=book, key=key)
+
+
+@get("/suspense", summary="List what nobody has claimed")
+async def list_suspense(
+    request: Asking, book: Book = None, cursor: Cursor = None, limit: Limit = 100
+) -> Response[Page[Match]]:  # fmt: skip
+    """Return the matches whose money waits in suspense, those that wait longest first."""
+    async with here(request).reading(READ, book) as tx:
+        after = None if cursor is None else await matches.find(tx, cursor)
+        found = await matches.unclaimed(tx, after=after, most=limit + 1)
+    return page(request, found, limit, lambda each: each.id)
 
 
 # Breaks --------------------------------------------------------------------------------------------------------------
@@ -284,18 +347,9 @@ async def propose_resolution(
     data: Annotated[Proposed, body({"action": "write_off", "remark": "below what a question costs"})],
     book: Book = None, key: IdempotencyKey = None,
 ) -> Break:  # fmt: skip
-    """Ask for approval of a resolution: write off, suspend, accept, or match with others."""
+    """Ask for approval to write off, suspend, accept, or match with others; the last approval carries it out."""
     command = Propose(broken, data.action, data.breaks, data.remark)
     return await here(request).submit(commands.PROPOSE, command, book=book, key=key)
-
-
-@post("/resolutions", summary="Carry out what was approved")
-async def resolve_break(
-    request: Asking, data: Annotated[Resolve, body({"broken": "brk_0000000000000000000000002A"})], book: Book = None,
-    key: IdempotencyKey = None,
-) -> Match:  # fmt: skip
-    """Resolve a break as it was proposed and approved; what differs is posted."""
-    return await here(request).submit(commands.RESOLVE, data, book=book, key=key)
 
 
 # Bodies --------------------------------------------------------------------------------------------------------------
@@ -330,9 +384,9 @@ def _rows(content: bytes) -> Iterator[Item]:
 router = Router(
     "/reconciliation",
     route_handlers=[
-        define_rules, list_rules, show_rules, deliver_items, start_run, list_runs, show_run, list_matches, verify_run,
-        match_items, show_match, undo_match, list_breaks, show_break, assign_break, remark_break, propose_resolution,
-        resolve_break,
+        define_rules, list_rules, show_rules, load_items, load_entries, start_run, list_runs, show_run, list_matches,
+        verify_run, match_items, show_match, undo_match, claim_match, list_suspense, list_breaks, show_break, assign_break,
+        remark_break, propose_resolution,
     ],
     tags=["reconciliation"],
 )  # fmt: skip
