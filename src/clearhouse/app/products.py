@@ -8,12 +8,14 @@ from litestar import Router
 
 from clearhouse.kernel.access import roles
 from clearhouse.kernel.access.roles import Role, Scope
+from clearhouse.kernel.access.sealing import Resealed
 from clearhouse.kernel.commands.kinds import Kind
-from clearhouse.kernel.db.database import Database
+from clearhouse.kernel.db.database import Database, Tx
 from clearhouse.kernel.inbox.messages import Subscription
 from clearhouse.kernel.pipelines import declared, schedules
 from clearhouse.kernel.pipelines.declared import Job
 from clearhouse.kernel.pipelines.stages import Stage
+from clearhouse.kernel.webhooks import signing
 from clearhouse.slices.interbank import accounts_http as interbank_accounts
 from clearhouse.slices.interbank import commands as interbank
 from clearhouse.slices.interbank import engines, reports_http, settlements_http
@@ -50,7 +52,8 @@ from clearhouse.transport.webhooks.delivering import deliver
 class Product:
     """A slice, as it is put into the house: routes, gRPC, what happens by itself, roles, what is told and listened to.
 
-    `events` are those that no command makes, each with the type of its data.
+    `events` are those that no command makes, each with the type of its data. `seals` seal under the first key what a product
+    keeps sealed under another.
     """
 
     routers: tuple[Router, ...]
@@ -63,6 +66,7 @@ class Product:
     events: Mapping[str, Any] = field(default_factory=dict[str, Any])
     subscriptions: tuple[Subscription, ...] = ()
     figures: tuple[Figures, ...] = ()
+    seals: tuple[Callable[[Tx], Awaitable[Resealed]], ...] = ()
 
 
 OPERATIONS = Product(
@@ -86,6 +90,7 @@ OPERATIONS = Product(
     events=commands.EVENTS,
     stages=schedules.STAGES,
     jobs=(closing.CLOSE_DAY,),
+    seals=(signing.seal_again,),
 )
 INTERBANK = Product(
     routers=(settlements_http.router, *interbank_accounts.ROUTERS, reports_http.router),
@@ -111,6 +116,7 @@ EVENTS = {
     for events in (*(kind.events for kind in product.kinds), product.events)
     for name, told in events.items()
 }
+SEALS = tuple(each for product in PRODUCTS for each in product.seals)
 FIGURES = tuple(each for product in PRODUCTS for each in product.figures)
 ROUTERS = tuple(router for product in PRODUCTS for router in product.routers)
 SUBSCRIPTIONS = tuple(each for product in PRODUCTS for each in product.subscriptions)
