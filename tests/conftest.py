@@ -14,10 +14,11 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from clearhouse.kernel.access import bootstrap
+from clearhouse.kernel.access.sealing import SEALING, read_keys
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.embedded import EmbeddedServer
 from clearhouse.kernel.db.migrations import admit, migrate
-from house import House
+from house import SECRETS_KEY, House
 
 MEMORY_BYTES = 1024 * 1024 * 1024
 PASSWORD = "the application's, in tests"
@@ -26,6 +27,12 @@ PASSWORD = "the application's, in tests"
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keys_for_secrets() -> None:
+    """Give this process the keys that a start would give it."""
+    SEALING.use(read_keys(SECRETS_KEY, "tests"))
 
 
 @pytest.fixture(scope="session")

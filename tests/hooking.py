@@ -28,8 +28,8 @@ class Hooks:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, house: House, sender: Sender | None = None) -> "AsyncGenerator[Hooks]":
-        operator = await house.caller("operator", name="who posts")
+    async def opened(cls, house: House, sender: Sender | None = None, *, by: str = "who posts") -> "AsyncGenerator[Hooks]":
+        operator = await house.caller("operator", name=by)
         await house.seal()
         hooks = cls(house, Courier(house.database, sender or Sender(seconds=5)), operator)
         yield hooks

@@ -22,6 +22,7 @@ from clearhouse.transport.http.feed import Feed
 from clearhouse.transport.webhooks.addresses import NETWORK
 
 SECRET = "a secret for tests that is long enough"
+SECRETS_KEY = "a".ljust(43, "b") + "="
 URL = "http://clearhouse.test"
 
 

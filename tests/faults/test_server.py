@@ -123,7 +123,7 @@ def test_a_second_start_finds_its_data_and_ends_cleanly(folder: Path, first: Lef
 
 
 def test_the_keys_are_kept_where_nobody_else_reads_them(first: Left) -> None:
-    kept = {name: first.folder / name for name in ("admin.key", "jwt.secret", "password")}
+    kept = {name: first.folder / name for name in ("admin.key", "jwt.secret", "password", "secrets.keys")}
     assert kept["admin.key"].read_text().strip() == first.admin_key
     assert {stat.S_IMODE(path.stat().st_mode) for path in kept.values()} == {0o600}
 

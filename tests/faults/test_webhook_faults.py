@@ -4,10 +4,11 @@ import asyncio
 import signal
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from clearhouse.kernel.db.database import Database
 from hooking import Hooks
-from house import House
+from house import SECRETS_KEY, House
 from receiving import Receiver, Taken, fine
 from serving import program
 from trying import SOAK
@@ -55,18 +56,19 @@ async def test_every_event_arrives_however_often_the_worker_is_killed_and_each_h
 ) -> None:
     folder = Path(tempfile.mkdtemp(prefix="killed-", dir=open_folder))
     stubborn = Stubborn()
+    settings: dict[str, Any] = {"DATABASE_URL": owner_dsn, "WEBHOOK_NETWORKS": "127.0.0.0/8", "SECRETS_KEYS": SECRETS_KEY}
     async with Hooks.opened(house) as hooks, Receiver.opened(stubborn) as receiver:
         webhook = await hooks.add(receiver.url, OPENED)
         await hooks.happen(*(f"shop:{number}" for number in range(EVENTS)))
         for _ in range(KILLS):
             seen = len(receiver.taken)
-            with program(folder, verb="worker", DATABASE_URL=owner_dsn, WEBHOOK_NETWORKS="127.0.0.0/8") as worker:
+            with program(folder, verb="worker", **settings) as worker:
                 await receiver.until(seen + 7)
                 await asyncio.to_thread(worker.end, signal.SIGKILL)
             await hooks.hurry("UPDATE webhook_delivery SET next_at = clock_timestamp() WHERE state = 'pending'")
         assert "pending" in await hooks.states(webhook)
         stubborn.lets.set()
-        with program(folder, verb="worker", DATABASE_URL=owner_dsn, WEBHOOK_NETWORKS="127.0.0.0/8"):
+        with program(folder, verb="worker", **settings):
             await until_delivered(house.database, receiver, EVENTS)
         assert await hooks.states(webhook) == ["delivered"] * min(EVENTS, 100)
         codes = {each.event["data"]["code"] for each in receiver.taken}

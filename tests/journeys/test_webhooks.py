@@ -5,10 +5,12 @@ from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from clearhouse import clock
+from clearhouse.kernel.webhooks import deliveries
 from hooking import WEBHOOKS, Hooks, everything
 from house import House, ok, refused
 from receiving import Receiver, Taken, answer, fine
@@ -331,6 +333,45 @@ async def test_an_address_that_was_good_when_it_was_written_is_looked_at_again_w
     tried = (await hooks.deliveries(webhook))[0]
     assert (tried["state"], tried["status"]) == ("pending", None)
     assert "10.0.0.1" in tried["answer"]
+
+
+async def test_an_event_that_somebody_took_out_of_the_journal_ends_no_worker_and_keeps_nothing_else_back(
+    hooks: Hooks, receiver: Receiver, owner_dsn: str
+) -> None:
+    webhook = await hooks.add(receiver.url, OPENED)
+    await hooks.happen("shop")
+    await hooks.happen("till")
+    await hooks.courier.spread()
+    with psycopg.connect(owner_dsn, autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("UPDATE clearhouse.journal SET lines = '[]' WHERE lines LIKE '%\"shop\"%'")
+    await hooks.turn()
+    assert [each.event["data"]["code"] for each in receiver.taken] == ["till"]
+    assert await hooks.states(webhook) == ["pending", "delivered"]
+    assert "not in the journal" in (await hooks.deliveries(webhook))[-1]["answer"]
+
+
+async def test_what_was_delivered_is_forgotten_after_thirty_days_and_what_is_dead_or_waits_is_not(
+    hooks: Hooks, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "FORGET_AT_ONCE", 2)  # so that it takes several steps
+    webhook = await hooks.add(receiver.url, OPENED)
+    await hooks.happen("a", "b", "c", "d", "e")
+    await hooks.turn()
+    await hooks.hurry("UPDATE webhook_delivery SET ended_at = ended_at - interval '29 days 23 hours'")
+    await hooks.courier.forget()
+    assert len(await hooks.deliveries(webhook)) == 5
+    receiver.answers = statuses(500)
+    await hooks.happen("dead")
+    await hooks.turn()
+    await hooks.hurry(LATE + " WHERE state = 'pending'")
+    await hooks.turn()
+    await hooks.happen("waits")
+    await hooks.turn()
+    await hooks.hurry("UPDATE webhook_delivery SET ended_at = ended_at - interval '40 days' WHERE state = 'dead'")
+    await hooks.hurry("UPDATE webhook_delivery SET ended_at = ended_at - interval '2 hours' WHERE state = 'delivered'")
+    await hooks.courier.forget()
+    assert await hooks.states(webhook) == ["dead", "pending"]
 
 
 async def test_a_replay_says_one_thing_of_a_webhook_that_is_enabled(hooks: Hooks, receiver: Receiver) -> None:

@@ -36,6 +36,7 @@ class Config:
     grpc_client_authority: Path | None = None
     admin_key: str | None = None
     jwt_secret: str | None = None
+    secrets_keys: str | None = None  # SECRETS_KEYS, as `kernel.access.sealing` reads them; else a file of the data folder
     rate_limit: int = 20_000
     log_level: str = "info"
     memory_megabytes: int | None = None
@@ -61,6 +62,7 @@ class Config:
             grpc_client_authority=_path(given, "GRPC_TLS_CLIENT_CA"),
             admin_key=given.get("ADMIN_KEY"),
             jwt_secret=given.get("JWT_SECRET"),
+            secrets_keys=given.get("SECRETS_KEYS"),
             rate_limit=_number(given, "RATE_LIMIT", 20_000, least=1),
             log_level=given.get("LOG_LEVEL", "info").lower(),
             memory_megabytes=_number(given, "MEMORY_MB", 0) or None,

@@ -8,14 +8,16 @@ from litestar import Router
 
 from clearhouse.kernel.access import roles
 from clearhouse.kernel.access.roles import Role, Scope
+from clearhouse.kernel.access.sealing import Resealed
 from clearhouse.kernel.approvals import effects
 from clearhouse.kernel.approvals.effects import Effect
 from clearhouse.kernel.commands.kinds import Kind
-from clearhouse.kernel.db.database import Database
+from clearhouse.kernel.db.database import Database, Tx
 from clearhouse.kernel.inbox.messages import Subscription
 from clearhouse.kernel.pipelines import declared, schedules
 from clearhouse.kernel.pipelines.declared import Job
 from clearhouse.kernel.pipelines.stages import Stage
+from clearhouse.kernel.webhooks import signing
 from clearhouse.slices.interbank import accounts_http as interbank_accounts
 from clearhouse.slices.interbank import commands as interbank
 from clearhouse.slices.interbank import engines, reports_http, settlements_http
@@ -52,8 +54,8 @@ from clearhouse.transport.webhooks.delivering import deliver
 class Product:
     """A slice, as it is put into the house: routes, gRPC, what happens by itself, roles, what is told and listened to.
 
-    `events` are those that no command makes, each with the type of its data; `effects` is what approvals do by
-    themselves, by the kind of their subject.
+    `events` are those that no command makes, each with the type of its data; `effects` is what approvals do by themselves, by
+    the kind of their subject. `seals` seal under the first key what a product keeps sealed under another.
     """
 
     routers: tuple[Router, ...]
@@ -67,6 +69,7 @@ class Product:
     subscriptions: tuple[Subscription, ...] = ()
     figures: tuple[Figures, ...] = ()
     effects: Mapping[str, Effect] = field(default_factory=dict[str, Effect])
+    seals: tuple[Callable[[Tx], Awaitable[Resealed]], ...] = ()
 
 
 OPERATIONS = Product(
@@ -91,6 +94,7 @@ OPERATIONS = Product(
     effects=reconciliation_commands.EFFECTS,
     stages=schedules.STAGES,
     jobs=(closing.CLOSE_DAY,),
+    seals=(signing.seal_again,),
 )
 INTERBANK = Product(
     routers=(settlements_http.router, *interbank_accounts.ROUTERS, reports_http.router),
@@ -116,6 +120,7 @@ EVENTS = {
     for events in (*(kind.events for kind in product.kinds), product.events)
     for name, told in events.items()
 }
+SEALS = tuple(each for product in PRODUCTS for each in product.seals)
 FIGURES = tuple(each for product in PRODUCTS for each in product.figures)
 ROUTERS = tuple(router for product in PRODUCTS for router in product.routers)
 SUBSCRIPTIONS = tuple(each for product in PRODUCTS for each in product.subscriptions)

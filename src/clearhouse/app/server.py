@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 import uvicorn
 
-from clearhouse.app import buses, inbox, worker
+from clearhouse.app import buses, inbox, seals, worker
 from clearhouse.app.config import Config
 from clearhouse.app.products import EVENTS, FIGURES, ROUTERS, SERVICES, STAGES, SUBSCRIPTIONS, WORKS
 from clearhouse.kernel.access import bootstrap
@@ -127,6 +127,7 @@ async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True
         if made is not None:
             await asyncio.to_thread(_keep_key, config.data, made)
             tell(f"first admin key (shown once, kept in {config.data / KEY_FILE}): {made}")
+        await seals.open_seals(config, database, tell)
         door = Door(database)
         NETWORK.allow(config.webhook_networks)
         steady()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import uvloop
 
-from clearhouse.app import logs, server
+from clearhouse.app import logs, seals, server
 from clearhouse.app.config import Config
 from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.db import backup as backups
@@ -52,9 +52,11 @@ def backup(target: Path, *, logical: bool = False) -> None:
     """
 
     async def do() -> None:
-        async with _reachable(Config.read()) as dsn:
+        config = Config.read()
+        async with _reachable(config) as dsn:
             take = backups.logical if logical else backups.physical
             tell(f"kept in {await take(dsn, target, progress=tell)}")
+        tell(seals.where_keys_are(config))
 
     uvloop.run(do())
 
@@ -77,7 +79,7 @@ def restore(source: Path) -> None:
         else:
             async with _reachable(config) as dsn:
                 await backups.restore(source, dsn, progress=tell)
-        tell("restored")
+        tell("restored; put the keys for secrets back before the first start, or what they sealed has to be replaced")
 
     uvloop.run(do())
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from clearhouse import ids
 from clearhouse.kernel.access import bootstrap
+from clearhouse.kernel.db import backup
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.faults import Poison
 from clearhouse.kernel.db.migrations import AlteredMigration, Migration, UnknownMigration, migrate, migrations
@@ -117,6 +119,32 @@ async def test_what_an_older_release_left_is_there_and_goes_on(fresh_dsn: str, a
         await at_work(database)
     finally:
         await database.close()
+
+
+@pytest.mark.parametrize("start", [1, 10, STEPS[-2]])
+async def test_a_dump_of_an_older_release_is_restored_and_brought_up_to_date(
+    fresh_dsn: str, database_dsn: str, app_dsn: str, tmp_path: Path, start: int
+) -> None:
+    await migrate(fresh_dsn, up_to=start)
+    fill(fresh_dsn)
+    before = rows(fresh_dsn)
+    dump = await backup.logical(fresh_dsn, tmp_path / "older.dump")
+    name = f"{conninfo_to_dict(fresh_dsn)['dbname']}_restored"
+    with psycopg.connect(database_dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+        try:
+            restored = make_conninfo(fresh_dsn, dbname=name)
+            await backup.restore(dump, restored)
+            assert rows(restored) == before
+            assert [step.number for step in await migrate(restored)] == [step for step in STEPS if step > start]
+            assert rows(restored, *before) == before
+            database = await Database.open(make_conninfo(app_dsn, dbname=name))
+            try:
+                await at_work(database)
+            finally:
+                await database.close()
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 def rows(dsn: str, *names: str) -> dict[str, Any]:

@@ -147,6 +147,16 @@ async def test_a_dead_letter_is_tried_again_once_its_reason_is_gone(bank: House)
     assert await balance(operator, "later") == "1.00"
 
 
+async def test_no_sender_can_use_up_the_key_of_a_replay(bank: House) -> None:
+    operator = await bank.caller("operator", name="Ada 2")
+    await take(bank.door, PAYMENTS, [payment("1", credit="later"), payment("1#1", "9.00"), payment("#1/1", "9.00")])
+    await bank.open_accounts(operator, "later")
+    (letter,) = await letters(bank)
+    ok(await operator.post(f"{DEAD}/{letter['id']}/replay", json={}))
+    await replay_due(bank.door, PAYMENTS)
+    assert await balance(operator, "later") == "1.00"
+
+
 async def test_a_replay_that_was_interrupted_after_its_effect_has_no_second_one(
     bank: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,9 @@ TAMPERED: Mapping[str, str] = {
     "UPDATE ledger_hold SET remaining = remaining - 1": "hold trf_",
     "UPDATE ledger_reversal SET reversed = reversed + 1": "transfer trf_",
     "DELETE FROM ledger_reversal": "transfer trf_",
+    "INSERT INTO ledger_hold (book, id, state, remaining) SELECT 1, gen_random_uuid(), 'voided', 0": "hold trf_",
+    "INSERT INTO ledger_hold SELECT book, id, 'voided', 0 FROM ledger_transfer WHERE kind = 5": "hold trf_",
+    "INSERT INTO ledger_reversal (book, id, reversed) SELECT 1, gen_random_uuid(), 1": "transfer trf_",
     "UPDATE ledger_shift SET debits = debits + 1, credits = credits + 1": "the effective-day sums of account bank in USD",
     "DELETE FROM ledger_shift": "the effective-day sums of account bank in USD",
 }

@@ -1,12 +1,14 @@
 """Which addresses are of the open internet: a table of those that are not, in every disguise, and what a setting opens."""
 
+import asyncio
+import threading
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
 import pytest
 
 from clearhouse.refusals import Refusal
-from clearhouse.transport.webhooks.addresses import Network, is_open, read
+from clearhouse.transport.webhooks.addresses import LOOKUPS_MAX, Lookups, Network, is_open, read
 
 TABLE = """
 0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.1 100.127.255.255 127.0.0.1 127.255.255.254 169.254.0.1
@@ -79,6 +81,55 @@ async def test_a_name_is_good_if_all_that_it_leads_to_is(addresses: list[str], a
 )  # fmt: skip
 async def test_no_spelling_of_our_own_machine_is_good(url: str) -> None:
     assert await code(Network(), url) in {"address_refused", "host_unknown"}
+
+
+async def test_names_whose_servers_never_answer_keep_no_other_from_being_looked_up() -> None:
+    over = threading.Event()
+    asked: list[str] = []
+
+    def ask(host: str) -> Sequence[str]:
+        asked.append(host)
+        if host.startswith("slow"):
+            over.wait()
+        return ["8.8.8.8"]
+
+    network = Network(resolve=Lookups(ask))
+    slow = [asyncio.create_task(network.check(f"https://slow{each % 50}.example/")) for each in range(500)]
+    await asyncio.sleep(0)
+    try:
+        await network.check("https://hooks.example/")
+        assert sorted(asked) == sorted(["hooks.example", *(f"slow{each}.example" for each in range(50))])
+    finally:
+        over.set()
+        await asyncio.gather(*slow)
+
+
+async def test_a_thread_pool_that_is_full_keeps_no_name_from_being_looked_up() -> None:
+    over = threading.Event()
+    full = [asyncio.create_task(asyncio.to_thread(over.wait)) for _ in range(100)]
+    await asyncio.sleep(0)
+    try:
+        assert await code(Network(), "https://localhost/") == "address_refused"
+    finally:
+        over.set()
+        await asyncio.gather(*full)
+
+
+async def test_more_names_than_can_be_looked_up_at_once_are_refused_and_not_queued() -> None:
+    over = threading.Event()
+
+    def ask(_: str) -> Sequence[str]:
+        over.wait()
+        return ["8.8.8.8"]
+
+    network = Network(resolve=Lookups(ask))
+    slow = [asyncio.create_task(network.check(f"https://slow{each}.example/")) for each in range(LOOKUPS_MAX)]
+    await asyncio.sleep(0)
+    try:
+        assert await code(network, "https://one-more.example/") == "host_unknown"
+    finally:
+        over.set()
+        await asyncio.gather(*slow)
 
 
 @pytest.mark.parametrize(

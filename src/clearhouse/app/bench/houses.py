@@ -4,6 +4,7 @@ Promise: nothing is measured on a database that is somebody's.
 """
 
 import asyncio
+import base64
 import os
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from clearhouse.kernel.access import bootstrap, keys, principals
 from clearhouse.kernel.access.callers import Caller
 from clearhouse.kernel.access.principals import AddPrincipal
 from clearhouse.kernel.access.roles import scopes_of
+from clearhouse.kernel.access.sealing import KEY_BYTES
 from clearhouse.kernel.commands.submitting import Door
 from clearhouse.kernel.db.database import Database
 from clearhouse.refusals import Kind, Refusal
@@ -110,6 +112,7 @@ def folder() -> Generator[Path]:
 async def api(dsn: str) -> AsyncGenerator[str]:
     """Run the API in a process of its own, as it would be."""
     environment = os.environ | {"DATABASE_URL": dsn, "HTTP_PORT": "0", "RATE_LIMIT": "10000000"}
+    environment["SECRETS_KEYS"] = base64.b64encode(os.urandom(KEY_BYTES)).decode()  # else one is made where we stand
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "clearhouse.app.cli", "api", env=environment, stderr=asyncio.subprocess.PIPE
     )

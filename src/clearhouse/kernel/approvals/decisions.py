@@ -3,8 +3,8 @@
 Promise: of two approvals at once one advances the level: each says which level it is for, and the other finds it passed; the
 same word again, by the id of its command, is the same step.
 Refusals in the order they are looked for: approval_not_found, key_reused, not_pending, approval_expired, own_work (or
-not_asker), people_only, already_approved, other_level, not_approver, word_lapsed, needed_later, and then what `changes` or the
-effect refuses.
+not_asker), people_only, already_approved, other_level, not_approver, word_lapsed, needed_later, and then what `changes` or
+the effect refuses.
 """
 
 from collections.abc import Callable, Sequence

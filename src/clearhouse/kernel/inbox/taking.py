@@ -98,4 +98,5 @@ def _key(subscription: Subscription, message: Message, again: int) -> str:
     own = message.id
     if len(own) > KEY_LENGTH_MAX or "\0" in own:
         own = hashlib.sha256(own.encode()).hexdigest()
-    return f"{subscription.name}/{own}" if not again else f"{subscription.name}/{own}#{again}"
+    # the number stands where no id of a message reaches: a sender could else use up the key of somebody's replay
+    return f"{subscription.name}/{own}" if not again else f"{subscription.name}#{again}/{own}"

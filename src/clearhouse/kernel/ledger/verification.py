@@ -16,7 +16,7 @@ _sql = Statements.of("clearhouse.kernel.ledger", "verification.sql")
 _SENTENCES = {
     "recomputed": "the counters of account {code} in {asset} are not what its transfers add up to",
     "running": "transfer {id} does not follow from the one before it on account {code} in {asset}",
-    "hold_differences": "hold {id} is not what its captures and releases leave",
+    "hold_differences": "hold {id} is not what its captures and releases leave, or there is no such hold",
     "reversal_differences": "transfer {id} is reversed by another amount than is remembered, or by more than it was",
     "shift_differences": "the effective-day sums of account {code} in {asset} are not what its transfers add up to",
     "unbalanced": "the accounts in {asset} do not add up to zero",

@@ -58,28 +58,31 @@ ORDER BY a.code, a.asset, e.sequence
 LIMIT 1
 
 -- name: hold_differences
--- The first hold whose state does not follow from its captures and releases.
+-- The first hold whose state does not follow from its captures and releases, or whose transfer is none or no hold: no foreign
+-- key watches that (decision 0002).
 SELECT h.id
 FROM ledger_hold AS h
-JOIN ledger_transfer AS t ON t.book = h.book AND t.id = h.id
+LEFT JOIN ledger_transfer AS t ON t.book = h.book AND t.id = h.id
 LEFT JOIN (
     SELECT target, coalesce(sum(amount) FILTER (WHERE kind = 2), 0) AS captured,
         sum(coalesce(released, amount)) AS freed
     FROM ledger_transfer WHERE book = %(book)s AND target IS NOT NULL AND kind <> 5 GROUP BY target
 ) AS e ON e.target = h.id
-WHERE h.book = %(book)s AND (h.captured <> coalesce(e.captured, 0) OR h.remaining <> t.amount - coalesce(e.freed, 0))
+WHERE h.book = %(book)s AND (
+        t.kind IS DISTINCT FROM 1 OR h.captured <> coalesce(e.captured, 0) OR h.remaining <> t.amount - coalesce(e.freed, 0)
+    )
 ORDER BY h.id
 LIMIT 1
 
 -- name: reversal_differences
--- The first transfer whose sum of reversals is wrong, or above the original.
+-- The first transfer whose sum of reversals is wrong, or above the original, or of which there is none.
 SELECT coalesce(r.id, e.target) AS id
 FROM (SELECT * FROM ledger_reversal WHERE book = %(book)s) AS r
 FULL JOIN (
     SELECT target, sum(amount) AS reversed FROM ledger_transfer WHERE book = %(book)s AND kind = 5 GROUP BY target
 ) AS e ON e.target = r.id
 LEFT JOIN ledger_transfer AS t ON t.book = %(book)s AND t.id = coalesce(r.id, e.target)
-WHERE r.reversed IS DISTINCT FROM e.reversed OR r.reversed > t.amount
+WHERE r.reversed IS DISTINCT FROM e.reversed OR t.id IS NULL OR r.reversed > t.amount
 ORDER BY 1
 LIMIT 1
 

@@ -1,11 +1,9 @@
 """Endpoints: where events of a book go, which of them, and the secrets that they are signed with.
 
-Promise: a secret is in the answer that made it and in no other, in no line of the journal and under no stored key. One that
-is replaced is good for a day longer.
+Promise: a secret is in the answer that made it and in no other, in no line of the journal and under no stored key; it is
+stored sealed. One that is replaced is good for a day longer.
 """
 
-import base64
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,15 +15,15 @@ import msgspec
 from clearhouse import ids
 from clearhouse.asking import Asked
 from clearhouse.kernel.access.principals import readable
+from clearhouse.kernel.access.sealing import SEALING, NoKeys
 from clearhouse.kernel.db.database import Tx
-from clearhouse.kernel.db.statements import Statements
+from clearhouse.kernel.webhooks import signing
+from clearhouse.kernel.webhooks.signing import sql
 from clearhouse.refusals import Kind, Refusal
 
-sql = Statements.of("clearhouse.kernel.webhooks", "webhooks.sql")
 PREFIX = "whk"
 WEBHOOKS_MAX = 100
 SECRETS_MAX = 5
-SECRET_BYTES = 32
 OVERLAP = timedelta(days=1)
 Url = Annotated[
     str,
@@ -172,11 +170,6 @@ class Row:
         )  # fmt: skip
 
 
-def make() -> str:
-    """Return a new secret, as Standard Webhooks writes them."""
-    return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
-
-
 async def add_webhooks(tx: Tx, asked: Sequence[Asked[AddWebhook]], at: datetime) -> list[AddedWebhook | Refusal]:
     """Add webhooks, each at the end of the log as it is now."""
     return [await _add(tx, each, at) for each in asked]
@@ -186,15 +179,15 @@ async def _add(tx: Tx, asked: Asked[AddWebhook], at: datetime) -> AddedWebhook |
     command = asked.command
     if await _look(tx, asked.id) is not None:
         return SecretShownOnce(id=ids.text(PREFIX, asked.id))
-    secret = make()
+    if not SEALING.keys:
+        return NoKeys()
     added = await tx.row(
         sql["add_webhook"], Row, book=tx.book, id=asked.id, url=command.url, description=command.description,
         types=sorted(set(command.types)), at=at, by=asked.by, most=WEBHOOKS_MAX,
     )  # fmt: skip
     if added is None:
         return ManyWebhooks(most=str(WEBHOOKS_MAX))
-    await tx.do(sql["add_secret"], book=tx.book, endpoint=asked.id, secret=secret, at=at)
-    return AddedWebhook(added.webhook, secret)
+    return AddedWebhook(added.webhook, await signing.add(tx, asked.id, at))
 
 
 async def change_webhooks(tx: Tx, asked: Sequence[Asked[ChangeWebhook]], at: datetime) -> list[Webhook | Refusal]:
@@ -244,13 +237,14 @@ async def _replace(tx: Tx, asked: Asked[ReplaceSecret], at: datetime) -> NewSecr
     found = await tx.row(sql["hold_webhook"], Row, book=tx.book, id=endpoint)
     if found is None:
         return WebhookNotFound(id=asked.command.webhook)
-    if len(await secrets_of(tx, endpoint, at)) >= SECRETS_MAX:
+    if await signing.count(tx, endpoint, at) >= SECRETS_MAX:
         return ManySecrets(id=asked.command.webhook, most=str(SECRETS_MAX))
-    secret, ends_at = make(), at + OVERLAP
+    if not SEALING.keys:
+        return NoKeys()
+    ends_at = at + OVERLAP
     await tx.do(sql["drop_secrets"], book=tx.book, endpoint=endpoint, at=at)
     await tx.do(sql["end_secrets"], book=tx.book, endpoint=endpoint, ends_at=ends_at)
-    await tx.do(sql["add_secret"], book=tx.book, endpoint=endpoint, secret=secret, at=at)
-    return NewSecret(asked.command.webhook, secret, ends_at)
+    return NewSecret(asked.command.webhook, await signing.add(tx, endpoint, at), ends_at)
 
 
 async def try_webhooks(tx: Tx, asked: Sequence[Asked[TryWebhook]], _: datetime) -> list[Webhook | Refusal]:
@@ -259,12 +253,6 @@ async def try_webhooks(tx: Tx, asked: Sequence[Asked[TryWebhook]], _: datetime) 
     return [
         WebhookDisabled(id=each.id) if isinstance(each, Webhook) and each.state == "disabled" else each for each in found
     ]
-
-
-async def secrets_of(tx: Tx, endpoint: UUID, at: datetime) -> list[str]:
-    """Return the secrets of a webhook that are good, the newest first."""
-    rows = await tx.tuples(sql["signing_secrets"], {"book": tx.book, "endpoint": endpoint, "at": at})
-    return [str(secret) for (secret,) in rows]
 
 
 async def find(tx: Tx, text: str) -> Webhook:

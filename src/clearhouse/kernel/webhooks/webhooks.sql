@@ -59,6 +59,15 @@ WHERE book = %(book)s AND endpoint = %(endpoint)s AND (ends_at IS NULL OR ends_a
 -- A new secret of a webhook.
 INSERT INTO webhook_secret (book, endpoint, secret, made_at) VALUES (%(book)s, %(endpoint)s, %(secret)s, %(at)s)
 
+-- name: secrets_sealed_otherwise
+-- The secrets of every book that are not sealed under the first key, locked; whoever seals one at this moment does so first.
+SELECT book, endpoint, id, secret FROM webhook_secret WHERE NOT starts_with(secret, %(current)s)
+ORDER BY book, endpoint, id FOR NO KEY UPDATE
+
+-- name: seal_secret
+-- Puts a secret in the place of the same one that was sealed otherwise.
+UPDATE webhook_secret SET secret = %(secret)s WHERE book = %(book)s AND endpoint = %(endpoint)s AND id = %(id)s
+
 -- name: end_secrets
 -- Lets the secret that has no end yet have one.
 UPDATE webhook_secret SET ends_at = %(ends_at)s WHERE book = %(book)s AND endpoint = %(endpoint)s AND ends_at IS NULL

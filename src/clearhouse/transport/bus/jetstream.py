@@ -6,6 +6,7 @@ client would send what it still has and skip what was under way; the page comes 
 
 import asyncio
 from collections.abc import Sequence
+from urllib.parse import unquote, urlsplit
 
 import nats
 from nats.aio.client import Client
@@ -39,8 +40,17 @@ async def connect(url: str, closed: asyncio.Event) -> Client:
 
     return await nats.connect(
         url.split(","), name="clearhouse", allow_reconnect=False, connect_timeout=CONNECT_SECONDS, max_reconnect_attempts=1,
-        closed_cb=over, error_cb=told,
+        closed_cb=over, error_cb=told, **credentials(url),
     )  # fmt: skip
+
+
+def credentials(url: str) -> dict[str, str]:
+    """Return who gets in by a URL: a name and a password, or a token; the client would take what is quoted as it stands."""
+    first = urlsplit(url.partition(",")[0])
+    if first.username is None:
+        return {}
+    name = unquote(first.username)
+    return {"token": name} if first.password is None else {"user": name, "password": unquote(first.password)}
 
 
 async def ensure_stream(stream: JetStreamContext, name: str, subjects: list[str]) -> None:

@@ -1,23 +1,34 @@
-"""Messages from NATS JetStream: a durable consumer for each subscription, acknowledged one by one after the commit."""
+"""Messages from NATS JetStream: a durable consumer for each subscription, acknowledged one by one after the commit.
+
+Promise: a message is told from a word of the server by where its answer goes, which no sender can choose; what its headers
+say is never believed.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 
+import msgspec
 import nats.errors
+from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as Inbox
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerConfig, Header
+from nats.js.api import AckPolicy, ConsumerConfig, Header
 from nats.js.errors import NotFoundError
 
 from clearhouse.kernel.inbox.dead import Dead
 from clearhouse.kernel.inbox.messages import Message, Subscription
 from clearhouse.transport.bus.jetstream import ConnectionClosed, connect, ensure_stream
-from clearhouse.transport.bus.sources import BATCH_MESSAGES, FETCH_SECONDS
+from clearhouse.transport.bus.sources import BATCH_BYTES_MAX, BATCH_MESSAGES, FETCH_SECONDS, HEADERS_BYTES_MAX, letter
 
 DEAD = "clearhouse-dead"
 ACKNOWLEDGE_SECONDS = 30.0
+ANSWER_SECONDS_MAX = 5.0
+_OURS = "$JS.ACK."  # where a message of a stream is acknowledged; the server writes it, and a word of its own has none
+_NOTHING_NOW = ("404", "408", "409")
 
 
 @asynccontextmanager
@@ -27,7 +38,10 @@ async def opened(url: str, subscription: Subscription) -> "AsyncGenerator[JetStr
     client = await connect(url, closed)
     try:
         stream = client.jetstream()
-        source = JetStreamSource(subscription.name, stream, await _joined(stream, subscription), closed)
+        name, durable = await _joined(stream, subscription)
+        inbox = await client.subscribe(client.new_inbox())
+        asking = f"$JS.API.CONSUMER.MSG.NEXT.{name}.{durable}"
+        source = JetStreamSource(subscription.name, client, stream, inbox, asking, closed)
         try:
             yield source
         finally:
@@ -36,7 +50,8 @@ async def opened(url: str, subscription: Subscription) -> "AsyncGenerator[JetStr
         await client.close()
 
 
-async def _joined(stream: JetStreamContext, subscription: Subscription) -> JetStreamContext.PullSubscription:
+async def _joined(stream: JetStreamContext, subscription: Subscription) -> tuple[str, str]:
+    """Return the stream of a subscription and its consumer there, both made if they are missing."""
     durable = f"clearhouse-{subscription.name}"
     try:
         name = await stream.find_stream_name_by_subject(subscription.address)
@@ -44,8 +59,15 @@ async def _joined(stream: JetStreamContext, subscription: Subscription) -> JetSt
         name = durable
         await ensure_stream(stream, name, [subscription.address])
     await ensure_stream(stream, DEAD, [f"{DEAD}.>"])
-    config = ConsumerConfig(ack_wait=ACKNOWLEDGE_SECONDS, max_ack_pending=2 * BATCH_MESSAGES)
-    return await stream.pull_subscribe(subscription.address, durable=durable, stream=name, config=config)
+    try:
+        await stream.consumer_info(name, durable)
+    except NotFoundError:
+        config = ConsumerConfig(
+            durable_name=durable, filter_subject=subscription.address, ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ACKNOWLEDGE_SECONDS, max_ack_pending=2 * BATCH_MESSAGES,
+        )  # fmt: skip
+        await stream.add_consumer(name, config)
+    return name, durable
 
 
 @dataclass(slots=True)
@@ -53,8 +75,10 @@ class JetStreamSource:
     """What a subscription has in JetStream."""
 
     name: str
+    client: Client
     stream: JetStreamContext
-    pull: JetStreamContext.PullSubscription
+    inbox: Inbox
+    asking: str
     closed: asyncio.Event
     fetched: list[Msg] = field(default_factory=list[Msg])
 
@@ -62,17 +86,30 @@ class JetStreamSource:
         """Return the next messages."""
         if self.closed.is_set():
             raise ConnectionClosed("the connection to NATS was lost")
-        with suppress(nats.errors.TimeoutError):
-            self.fetched = await self.pull.fetch(BATCH_MESSAGES, timeout=FETCH_SECONDS)
+        room = max(BATCH_BYTES_MAX, self.client.max_payload + HEADERS_BYTES_MAX)
+        await self._ask({"batch": BATCH_MESSAGES, "max_bytes": room, "no_wait": True}, BATCH_MESSAGES)
+        if not self.fetched:
+            await self._ask({"batch": 1, "expires": int(FETCH_SECONDS * 1e9)}, 1)
         return [_message(each) for each in self.fetched]
+
+    async def _ask(self, wish: dict[str, int], most: int) -> None:
+        """Ask for messages, and keep them as they come until the server has no more to give."""
+        await self.client.publish(self.asking, msgspec.json.encode(wish), reply=self.inbox.subject)
+        while len(self.fetched) < most:
+            came = await self.inbox.next_msg(timeout=ANSWER_SECONDS_MAX)
+            if came.reply.startswith(_OURS):
+                self.fetched.append(came)
+            elif (came.headers or {}).get(Header.STATUS) in _NOTHING_NOW:
+                break
+            else:
+                raise ConnectionClosed(f"NATS gives no messages: {came.headers}")
 
     async def bury(self, dead: Sequence[Dead]) -> None:
         """Publish dead letters to `clearhouse-dead.<subscription>`, with the reason in headers."""
         for each in dead:
-            reasons = {"code": each.refusal.code, "reason": each.reason, "source": each.message.source}
-            headers = {name: " ".join(value.split()) for name, value in reasons.items()}  # a header is one line
-            headers[Header.MSG_ID] = f"{self.name}/{each.message.id}"
-            await self.stream.publish(f"{DEAD}.{self.name}", each.message.body, headers=headers)
+            headers, body = letter(each, room=self.client.max_payload)
+            headers[Header.MSG_ID] = f"{self.name}/{sha256(each.message.id.encode()).hexdigest()}"
+            await self.stream.publish(f"{DEAD}.{self.name}", body, headers=headers)
 
     async def acknowledge(self) -> None:
         """Acknowledge what was fetched, and wait for the last one to be heard."""

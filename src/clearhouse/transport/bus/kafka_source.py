@@ -6,14 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
 
 from clearhouse.kernel.inbox.dead import Dead
 from clearhouse.kernel.inbox.messages import Message, Subscription
 from clearhouse.transport.bus.addresses import Kafka
 from clearhouse.transport.bus.kafka import REQUEST_MILLISECONDS, ensure_topic, producer, stop
-from clearhouse.transport.bus.sources import BATCH_MESSAGES, FETCH_SECONDS
+from clearhouse.transport.bus.sources import BATCH_BYTES_MAX, BATCH_MESSAGES, FETCH_SECONDS, letter
 
 SESSION_MILLISECONDS = 10_000  # after a kill another one of the group takes over
+MESSAGE_BYTES_MAX = 900_000  # below what brokers and producers take by default
+KEY_BYTES_MAX = 10_000
 IDS = ("ce_id", "message-id", "id")
 
 
@@ -26,7 +29,7 @@ async def opened(kafka: Kafka, subscription: Subscription) -> "AsyncGenerator[Ka
             await ensure_topic(kafka, sending, topic)
         consumer = AIOKafkaConsumer(
             subscription.address, **kafka.options, group_id=f"clearhouse-{subscription.name}", enable_auto_commit=False,
-            auto_offset_reset="earliest", request_timeout_ms=REQUEST_MILLISECONDS * 4,
+            auto_offset_reset="earliest", request_timeout_ms=REQUEST_MILLISECONDS * 4, fetch_max_bytes=BATCH_BYTES_MAX,
             session_timeout_ms=SESSION_MILLISECONDS, heartbeat_interval_ms=SESSION_MILLISECONDS // 4,
         )  # fmt: skip
         try:
@@ -59,11 +62,16 @@ class KafkaSource:
     async def bury(self, dead: Sequence[Dead]) -> None:
         """Send dead letters to their topic, with the reason in headers."""
         for each in dead:
-            reasons = {"code": each.refusal.code, "reason": each.reason, "message-id": each.message.id}
-            await self.producer.send_and_wait(
-                f"{self.topic}.dead", each.message.body, key=each.message.subject.encode() or None,
-                headers=[(name, value.encode()) for name, value in reasons.items()],
-            )  # fmt: skip
+            headers, body = letter(each, room=MESSAGE_BYTES_MAX)
+            try:
+                await self._send(each, headers, body)
+            except MessageSizeTooLargeError:  # this topic takes less than the one that it came from
+                await self._send(each, headers, b"")
+
+    async def _send(self, dead: Dead, headers: Mapping[str, str], body: bytes) -> None:
+        key = dead.message.subject.encode()[:KEY_BYTES_MAX]
+        told = [(name, value.encode()) for name, value in headers.items()]
+        await self.producer.send_and_wait(f"{self.topic}.dead", body, key=key or None, headers=told)
 
     async def acknowledge(self) -> None:
         """Commit the offsets of what was fetched."""

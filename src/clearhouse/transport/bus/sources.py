@@ -17,6 +17,9 @@ from clearhouse.kernel.inbox.messages import Message, Subscription
 from clearhouse.kernel.inbox.taking import replay_due, take
 
 BATCH_MESSAGES = 500
+BATCH_BYTES_MAX = 16 * 1024 * 1024
+HEADERS_BYTES_MAX = 16 * 1024
+TEXT_LENGTH_MAX = 500
 FETCH_SECONDS = 1.0
 PAUSE_SECONDS = 0.5
 PAUSE_SECONDS_MAX = 30.0
@@ -35,6 +38,22 @@ class Source(Protocol):
 
     async def acknowledge(self) -> None:
         """Let the bus forget what was fetched."""
+
+
+def letter(dead: Dead, *, room: int) -> tuple[dict[str, str], bytes]:
+    """Return the headers and the body of a dead letter: of a message that would not fit again, the beginning and the length.
+
+    Headers are one line each and bounded, whatever the sender wrote.
+    """
+    message = dead.message
+    told = {"code": dead.refusal.code, "reason": dead.reason, "source": message.source, "message-id": message.id}
+    headers = {name: line(value) for name, value in told.items()}
+    return headers | {"length": str(len(message.body))}, message.body[: max(room - HEADERS_BYTES_MAX, 0)]
+
+
+def line(text: str) -> str:
+    """Return the beginning of a text as one line that any header can carry."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text[:TEXT_LENGTH_MAX]).split())
 
 
 Opened = Callable[[], AbstractAsyncContextManager[Source]]

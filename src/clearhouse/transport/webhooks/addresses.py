@@ -8,7 +8,9 @@ import asyncio
 import ipaddress
 import re
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
@@ -17,6 +19,7 @@ import httpx
 from clearhouse.refusals import Kind, Refusal
 
 RESOLVE_SECONDS_MAX = 5.0
+LOOKUPS_MAX = 200
 URL_LENGTH_MAX = 2_000
 _HOST = re.compile(rb"[a-z0-9_][a-z0-9._-]*|[0-9a-f:.]+")
 PORTS = {"http": 80, "https": 443}
@@ -55,10 +58,42 @@ class HostUnknown(Refusal):
     kind = Kind.REFUSED
 
 
-async def _resolved(host: str) -> Sequence[str]:
-    """Ask the system for every address of a name."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+class Lookups:
+    """Asks the system for every address of a name, once at a time for each name.
+
+    Each has a thread of its own that nobody waits for: a name whose servers never answer keeps its thread for half a minute,
+    and would keep all of the loop's few, with everything else that is done there.
+    """
+
+    def __init__(self, ask: Callable[[str], Sequence[str]]) -> None:
+        """Ask in this way, which may block."""
+        self._ask = ask
+        self._under_way: dict[str, Future[Sequence[str]]] = {}
+
+    async def __call__(self, host: str) -> Sequence[str]:
+        """Return the addresses of a name."""
+        found = self._under_way.get(host)
+        if found is None:
+            if len(self._under_way) >= LOOKUPS_MAX:
+                raise OSError("too many names are looked up")
+            found = self._under_way[host] = Future[Sequence[str]]()
+            found.set_running_or_notify_cancel()  # whoever waits may be cancelled; this may not
+            threading.Thread(target=self._look, args=(host, found), daemon=True).start()
+        return await asyncio.wrap_future(found)
+
+    def _look(self, host: str, found: "Future[Sequence[str]]") -> None:
+        try:
+            answer = self._ask(host)
+        except Exception as error:  # noqa: BLE001 - it is told to whoever waits
+            self._under_way.pop(host, None)
+            found.set_exception(error)
+        else:
+            self._under_way.pop(host, None)
+            found.set_result(answer)
+
+
+def _resolved(host: str) -> Sequence[str]:
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
@@ -92,7 +127,7 @@ class Network:
     """Which addresses are allowed beside those of the open internet, and how a name becomes addresses."""
 
     allowed: tuple[IPv4Network | IPv6Network, ...] = ()
-    resolve: Resolve = field(default=_resolved)
+    resolve: Resolve = field(default_factory=lambda: Lookups(_resolved))
 
     def allow(self, networks: Iterable[IPv4Network | IPv6Network]) -> None:
         """Let webhooks go to these networks too, and without TLS: the composition root says so before anybody asks."""

@@ -18,8 +18,9 @@ from clearhouse.kernel.db.faults import DatabaseFault
 from clearhouse.kernel.db.listening import Bell, listen
 from clearhouse.kernel.journal.events import Event
 from clearhouse.kernel.journal.readers import CHANNEL
-from clearhouse.kernel.webhooks import deliveries, endpoints
+from clearhouse.kernel.webhooks import deliveries, signing
 from clearhouse.kernel.webhooks.deliveries import Claim, Tried
+from clearhouse.refusals import Refusal
 from clearhouse.transport.webhooks.sending import ANSWER_BYTES_MAX, Outcome, Sender
 from clearhouse.transport.webhooks.signatures import signed
 
@@ -89,17 +90,21 @@ class Courier:
         at = clock.now()
         async with self.database.writing(book=book) as tx:
             claims = await deliveries.claim(tx, each, at=at, most=AT_ONCE)
-            secrets = await endpoints.secrets_of(tx, each, at) if claims else []
+            secrets = await signing.secrets_of(tx, each, at) if claims else []
             known = await deliveries.events_at(tx, [(claim.number, claim.place) for claim in claims]) if claims else {}
         if claims:
             await self._send(endpoint, claims, known, secrets)
         return len(claims)
 
     async def _send(
-        self, endpoint: Endpoint, claims: Sequence[Claim], known: dict[tuple[int, int], Event], secrets: Sequence[str]
+        self,
+        endpoint: Endpoint,
+        claims: Sequence[Claim],
+        known: dict[tuple[int, int], Event],
+        secrets: Sequence[str] | Refusal,
     ) -> None:
         sending = [
-            asyncio.create_task(self._post(claim, known[claim.number, claim.place], secrets)) for claim in claims
+            asyncio.create_task(self._post(claim, known.get((claim.number, claim.place)), secrets)) for claim in claims
         ]  # fmt: skip
         try:
             await asyncio.wait(sending)
@@ -110,7 +115,11 @@ class Courier:
             ended = [(claim, _outcome(each)) for claim, each in zip(claims, sending, strict=True)]
             await asyncio.shield(self._record(endpoint, ended))
 
-    async def _post(self, claim: Claim, event: Event, secrets: Sequence[str]) -> Outcome:
+    async def _post(self, claim: Claim, event: Event | None, secrets: Sequence[str] | Refusal) -> Outcome:
+        if event is None:  # somebody touched the journal: verifying it says what, and this worker goes on
+            return Outcome(None, "the event is not in the journal any more")
+        if isinstance(secrets, Refusal):
+            return Outcome(None, str(secrets))
         body = msgspec.json.encode(event)
         headers = signed(event.id, body.decode(), secrets=secrets, at=clock.now())
         return await self.sender.send(claim.url, body, headers)
