@@ -54,8 +54,8 @@ from clearhouse.transport.webhooks.delivering import deliver
 class Product:
     """A slice, as it is put into the house: routes, gRPC, what happens by itself, roles, what is told and listened to.
 
-    `events` are those that no command makes, each with the type of its data; `effects` is what approvals do by themselves, by
-    the kind of their subject. `seals` seal under the first key what a product keeps sealed under another.
+    `events` are those that no command makes, each with the type of its data; `effects` is what approvals do by
+    themselves, by the kind of their subject. `seals` seal under the first key what is sealed under another.
     """
 
     routers: tuple[Router, ...]
