@@ -1,8 +1,8 @@
 """The law of reconciliation: whatever the items and the rules, a run matches as a slow and obvious model of it does."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
@@ -107,11 +107,15 @@ class Way:
 
 
 class Paper:
-    """Matching by hand, one after another."""
+    """Matching by hand, one after another, but for those that were undone."""
 
-    def __init__(self, things: list[Thing]) -> None:
+    def __init__(self, things: list[Thing], undone: Sequence[list[Thing]] = ()) -> None:
         self.left = sorted(things, key=lambda each: each.order)
         self.found: list[tuple[int, list[Thing]]] = []
+        self.apart = {(o, t) for each in undone for o in each for t in each if (o.side, t.side) == SIDES}
+
+    def may(self, one: Thing, other: Thing) -> bool:
+        return not {(one, other), (other, one)} & self.apart
 
     def take(self, place: int, *chosen: Thing) -> None:
         self.found.append((place, list(chosen)))
@@ -132,12 +136,29 @@ class Paper:
                 pass
 
     def exact(self, place: int, way: Way, shift: int) -> None:
-        for our in self.of("ours"):
-            for their in self.of("theirs"):
-                same = (our.asset, our.amount, way.key(our, shift)) == (their.asset, their.amount, way.key(their))
-                if same and way.key(our) is not None:
-                    self.take(place, our, their)
-                    break
+        turn = vain = 0
+        while vain <= max(Counter(each for pair in self.apart for each in pair).values(), default=0):
+            met = self.turned(way, shift, turn)
+            for pair in met & self.allowed(met):
+                self.take(place, *pair)
+            if met == self.allowed(met):
+                return
+            turn, vain = turn + 1, 0 if self.allowed(met) else vain + 1
+
+    def allowed(self, met: set[tuple[Thing, Thing]]) -> set[tuple[Thing, Thing]]:
+        return {pair for pair in met if self.may(*pair)}
+
+    def turned(self, way: Way, shift: int, turn: int) -> set[tuple[Thing, Thing]]:
+        """Return who meets if equal ones stand side by side, and the larger side has moved on by so many places."""
+        met: set[tuple[Thing, Thing]] = set()
+        for line in self.lines(way, shift):
+            for amount in {each.amount for each in line}:
+                ours, theirs = ([each for each in line if (each.side, each.amount) == (side, amount)] for side in SIDES)
+                if len(ours) <= len(theirs):
+                    met |= {(our, theirs[(place + turn) % len(theirs)]) for place, our in enumerate(ours)}
+                else:
+                    met |= {(ours[(place + turn) % len(ours)], their) for place, their in enumerate(theirs)}
+        return met
 
     def lines(self, way: Way, shift: int = 0) -> Iterator[list[Thing]]:
         by_key: defaultdict[object, list[Thing]] = defaultdict(list)
@@ -152,7 +173,9 @@ class Paper:
             line.sort(key=lambda each: (each.amount, each.order, each.side))
             pairs = list(pairwise(line))
             gaps = [
-                high.amount - low.amount if low.side != high.side and high.amount - low.amount <= way.tolerance else 10**9
+                high.amount - low.amount
+                if low.side != high.side and self.may(low, high) and high.amount - low.amount <= way.tolerance
+                else 10**9
                 for low, high in pairs
             ]
             around = [10**9, *gaps, 10**9]
@@ -168,7 +191,8 @@ class Paper:
     def several(self, place: int, way: Way) -> None:
         for line in self.lines(way):
             counts = [sum(each.side == side for each in line) for side in SIDES]
-            if min(counts) == 1 and abs(sum(each.signed for each in line)) <= way.tolerance:
+            apart = any(not self.may(one, other) for one in line for other in line)
+            if min(counts) == 1 and not apart and abs(sum(each.signed for each in line)) <= way.tolerance:
                 self.take(place, *line)
 
     def groups(self) -> set[Group]:
@@ -179,8 +203,8 @@ def _names(chosen: list[Thing], side: str) -> frozenset[str]:
     return frozenset(each.id for each in chosen if each.side == side)
 
 
-def model(things: list[Thing], ways: list[Way]) -> Paper:
-    paper = Paper(things)
+def model(things: list[Thing], ways: list[Way], undone: Sequence[list[Thing]] = ()) -> Paper:
+    paper = Paper(things, undone)
     for place, way in enumerate(ways, start=1):
         paper.apply(place, way)
     return paper
@@ -343,6 +367,19 @@ def leaves_nothing(paper: Paper, rules: list[Way]) -> None:
             assert not [(o, t) for o in paper.of("ours") for t in paper.of("theirs") if way.fits(o, t)]
 
 
+def leaves_nothing_equal(paper: Paper, rules: list[Way]) -> None:
+    """See that no two equal items are left which a rule would have matched, and nobody has undone."""
+    for way in rules:
+        some = [] if way.many else [(o, t) for o in paper.of("ours") for t in paper.of("theirs") if o.amount == t.amount]
+        assert not [pair for pair in some if way.fits(*pair) and paper.may(*pair)]
+
+
+def pairs_of(paper: Paper) -> Iterator[tuple[Thing, Thing]]:
+    """Give everyone of ours with everyone of theirs in one match."""
+    for _, chosen in paper.found:
+        yield from ((o, t) for o in chosen for t in chosen if (o.side, t.side) == SIDES)
+
+
 def written_off(paper: Paper) -> dict[str, int]:
     found: defaultdict[str, int] = defaultdict(int)
     for _, chosen in paper.found:
@@ -377,11 +414,14 @@ def test_what_is_open_goes_on_to_the_next_run_and_an_undo_restores(desk: tuple[a
         after = await clerk.open_items(name)
         assert {place: each for place, each in after.items() if place not in own} == before
         assert set(after) == set(before) | own
-        # What is left of the run and what was undone, matched again: nothing but what an undo had freed could come of it.
+        # What is left of the run and what was undone, matched again: nothing but what an undo had freed, and not the same.
         again = await clerk.submit(RUN, StartRun(name))
-        freed = [*paper.left, *(t for _, chosen in paper.found for t in chosen if (t.side, t.id) in own)]
-        assert await clerk.groups(again) == model(freed, rules).groups()
-        assert await clerk.same_again(run)
+        wrong = [t for _, chosen in paper.found for t in chosen if (t.side, t.id) in own]
+        then = model([*paper.left, *wrong], rules, [wrong])
+        assert await clerk.groups(again) == then.groups()
+        assert not any({(o.side, o.id), (t.side, t.id)} <= own for o, t in pairs_of(then))
+        leaves_nothing_equal(then, rules)
+        assert [await clerk.same_again(run), await clerk.same_again(again)] == [True, True]
 
     @tried(30, many=3_000)
     @given(things(), ways(), st.integers(0, 16), st.integers(0, 16))
@@ -389,6 +429,31 @@ def test_what_is_open_goes_on_to_the_next_run_and_an_undo_restores(desk: tuple[a
         runner.run(holds(chosen, rules, cut, pick))
 
     law()
+
+
+def test_equal_items_that_are_undone_again_and_again_meet_everyone_once(desk: tuple[asyncio.Runner, Desk]) -> None:
+    runner, clerk = desk
+
+    async def holds(ours: int, theirs: int) -> None:
+        name = await clerk.rules([Way("amount", many=False, days=0, tolerance=0)])
+        run = await clerk.run(
+            name, [t for side, many in zip(SIDES, (ours, theirs), strict=True) for t in _equal(side, many)]
+        )
+        met: list[Group] = []
+        while run.matches:
+            assert await clerk.same_again(run)
+            met += await clerk.groups(run)
+            for number in range(1, run.matches + 1):
+                await clerk.undo(f"mat_{run.id[4:]}-{number}")
+            run = await clerk.submit(RUN, StartRun(name))
+        assert len(met) == len(set(met)) == ours * theirs
+
+    for ours, theirs in ((1, 1), (1, 3), (3, 2), (3, 3)):
+        runner.run(holds(ours, theirs))
+
+
+def _equal(side: Side, many: int) -> list[Thing]:
+    return [Thing(side, f"{side}{n}", "EUR", 100, 0, None, None) for n in range(many)]
 
 
 def test_the_same_items_have_the_same_digest_in_whatever_order_they_come(desk: tuple[asyncio.Runner, Desk]) -> None:
