@@ -20,7 +20,7 @@ from clearhouse.kernel.commands.submitting import Door
 from clearhouse.kernel.db.binaries import client
 from clearhouse.kernel.db.database import Database
 from clearhouse.refusals import Refusal
-from clearhouse.slices.records import commands, states, structures, uploads
+from clearhouse.slices.records import commands, merging, states, structures, uploads
 from clearhouse.slices.records.rounds import End
 from clearhouse.slices.records.structures import Create, Structure
 
@@ -58,6 +58,7 @@ class Bench:
         """Return how many records a second were counted, as read back from the sums."""
         before, start = await self._sum(keys), perf_counter()
         acknowledged = await send(seconds)
+        await merging.merge_due(self.database)
         elapsed = perf_counter() - start
         found = await self._sum(keys) - before
         if found != acknowledged:
