@@ -37,7 +37,9 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class _Due:
+class Due:
+    """An upload whose sums are to be merged."""
+
     book: int
     structure: int
     round: int
@@ -111,12 +113,17 @@ async def merge(database: Database) -> None:
         await asyncio.sleep(SECONDS_BETWEEN)
 
 
+async def waiting(database: Database, *, most: int = UPLOADS_DUE) -> list[Due]:
+    """Return uploads whose sums are to be merged, of whatever book, oldest first."""
+    async with database.writing() as tx:
+        return await tx.rows(_sql["due"], Due, most=most)
+
+
 async def merge_due(database: Database) -> int:
     """Merge the sums of every upload that is counted; return in how many parts."""
     count = 0
     while True:
-        async with database.writing() as tx:
-            due = await tx.rows(_sql["due"], _Due, most=UPLOADS_DUE)
+        due = await waiting(database)
         if not due:
             return count
         for each in due:
@@ -124,7 +131,7 @@ async def merge_due(database: Database) -> int:
                 count += 1
 
 
-async def merge_part(database: Database, due: _Due) -> bool:
+async def merge_part(database: Database, due: Due) -> bool:
     """Merge the next part of an upload; tell whether there was any."""
     where: dict[str, object] = {"structure": due.structure, "round": due.round, "change": due.change}
     async with database.writing(book=due.book) as tx:
