@@ -103,7 +103,7 @@ def sendings(draw: st.DrawFn) -> list[Sending]:
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[tuple[str, str], list[Sending], list[list[str]]]:
-    """Give a kind of structure, uploads, and steps of what happens at once: an upload by its place, or what else there is."""
+    """Give a kind of structure, uploads, and steps of what happens at once: an upload by its place, or another thing."""
     what = draw(sendings())
     places = [str(place) for place in range(len(what))]
     one = st.sampled_from([*places, *places, *places, "settle", "clear", "merge", "snap"])
