@@ -72,6 +72,12 @@ class Finish(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class _Held:
+    state: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Repeated:
     repeated: int
 
@@ -84,10 +90,9 @@ async def stage(tx: Tx, asked: Sequence[Asked[Stage]], at: datetime) -> list[Sta
 async def _stage(tx: Tx, part: Stage, at: datetime) -> Staged | Refusal:
     own, count = ids.text("upl", part.upload), part.before + part.parsed.records
     if part.before == 0:
-        kept = await uploads.find(tx, [part.upload])
-        if kept and kept[0].state == "counted":
-            return Staged(own, kept[0].records, counted=True)
-        await _dropped(tx, part.upload)
+        counted = await _dropped(tx, part.upload)
+        if counted is not None:
+            return Staged(own, counted, counted=True)
         await tx.do(
             _sql["begin"], book=tx.book, id=part.upload, structure=part.structure, organisation=part.organisation, at=at
         )
@@ -153,13 +158,15 @@ def _before(whole: Finish, kept: Kept) -> Counted | Refusal:
     return Counted(own, kept.change, kept.round, kept.records, kept.repeated, exists=True)
 
 
-async def _dropped(tx: Tx, upload: UUID) -> None:
-    kept = await uploads.find(tx, [upload])
-    if not kept or kept[0].state == "counted":
-        return
+async def _dropped(tx: Tx, upload: UUID) -> int | None:
+    """Drop what is staged of an upload; if it is counted, by somebody who finished it just now too, return its records."""
+    held = await tx.row(_sql["hold"], _Held, book=tx.book, id=upload)
+    if held is None or held.state == "counted":
+        return None if held is None else held.records
     await identities.release(tx, [upload])
     for name in ("drop_staged", "drop_records", "forget"):
         await tx.do(_sql[name], book=tx.book, upload=upload)
+    return None
 
 
 async def forget(tx: Tx, before: datetime, *, most: int = 100) -> int:

@@ -20,6 +20,10 @@ WHERE u.book = %(book)s AND u.id = %(id)s AND u.state = 'staged' AND u.records =
     AND NOT u.robbed
 FOR UPDATE
 
+-- name: hold
+-- How far an upload is, once whoever works on it is done: nobody does until we commit.
+SELECT u.state, u.records FROM records_upload AS u WHERE u.book = %(book)s AND u.id = %(id)s FOR UPDATE
+
 -- name: drop_staged
 -- Sums of an upload that was never counted.
 DELETE FROM records_staged AS s USING records_upload AS u
