@@ -18,7 +18,7 @@ from clearhouse.kernel.db.faults import DatabaseFault
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.slices.records.parsing import Place, Sum
 
-ROWS_AT_ONCE = 2_000  # about 40 ms: so many sums are counted under the cut, or merged in one transaction
+ROWS_AT_ONCE = 1_000  # about 20 ms: so many sums are counted under the cut, or merged in one transaction
 UPLOADS_DUE = 100
 SECONDS_BETWEEN = 1.0
 _log = structlog.get_logger(__name__)
