@@ -57,7 +57,7 @@ class _Count:
 
 
 @dataclass(frozen=True, slots=True)
-class _Base:
+class _Start:
     change: int
 
 
@@ -96,7 +96,7 @@ async def cells(tx: Tx, structure: Structure, round_: int, change: int | None = 
 
 async def _cells_then(tx: Tx, structure: Structure, round_: int, change: int) -> Cells:
     values: dict[str, object] = {"book": tx.book, "structure": structure.number, "change": change}
-    base = await tx.row(_sql["base"], _Base, **values, round=round_)
+    base = await tx.row(_sql["base"], _Start, **values, round=round_)
     rows = await tx.rows(_sql["cells_then"], _Row, **values, base=0 if base is None else base.change)
     return _by_key(rows, structure)
 
