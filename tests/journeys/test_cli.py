@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
 import pytest
 
 from clearhouse.app import cli
@@ -458,61 +457,3 @@ def test_a_file_with_a_record_that_cannot_be_read_is_refused_with_the_place(clea
     assert (said.status, "record 2, app" in said.err, "[SETTLE-01]" in said.err) == (2, True, True)
     nothing = clearhouse("records", "upload", "bad", str(tmp_path / "none.ndjson"))
     assert (nothing.status, "[malformed]" in nothing.err) == (2, True)
-
-
-def test_a_line_is_disputed_resolved_and_traced_from_the_command_line(
-    clearhouse: Clearhouse, server: Program, keys: dict[str, str]
-) -> None:
-    keys |= {name: party_key(server.url, keys["admin"], name) for name in ("north", "south", "referee")}
-    made = (
-        "records",
-        "create",
-        "roaming",
-        "app",
-        "dur",
-        "--aggregation",
-        "1CDR",
-        "--settlement",
-        "1CDR",
-        "--tolerance",
-        "1",
-    )
-    clearhouse(*made, "--dispute-hours", "24", by="north")
-    for party, value in (("north", 90), ("south", 95)):
-        answer = httpx.post(
-            f"{server.url}/settlement/roaming/update", headers={"Authorization": f"Bearer {keys[party]}"},
-            json={"record": [{"app": "A", "dur": value}, {"app": "B", "dur": value // 10}]},
-        )  # fmt: skip
-        assert answer.is_success, answer.text
-    assert clearhouse("records", "settle", "roaming", "--json", by="north").status == 0
-    lines = clearhouse("records", "lines", "roaming", "--json", by="south").json
-    values = {"values": {"north": "90", "south": "95"}, "difference": "5", "status": "MISMATCH"}
-    assert [(each["key"], each["state"], each["tolerance"]) for each in lines] == [("A", "open", "1"), ("B", "open", "1")]
-    assert (lines[0]["settled"]["dur"], lines[1]["settled"]["dur"]["status"]) == (values, "MATCHED")
-    on_a = ("roaming", "A", "--round", "1", "--json")
-    assert clearhouse("records", "accept", *on_a, by="north").json["state"] == "open"
-    assert clearhouse("records", "dispute", *on_a, "--remark", "we count 95", by="south").json["state"] == "disputed"
-    found = clearhouse(
-        "records", "resolve", "roaming", "A", "dur=92", "--round", "1", "--remark", "the switch", by="referee"
-    )
-    assert (found.status, "resolved" in found.out, "92" in found.out) == (0, True, True)
-    again = clearhouse("records", "resolve", "roaming", "A", "dur=92", "--round", "1", "--remark", "again", by="referee")
-    assert (again.status, "[SETTLE-02]" in again.err) == (2, True)
-    traced = clearhouse("records", "trace", "roaming", "A", "--round", "1", "--json", by="south").json
-    assert [(each["organisation"], each["record"]["dur"]) for each in traced] == [("north", 90), ("south", 95)]
-    wrong = clearhouse("records", "resolve", "roaming", "B", "92", "--round", "1", "--remark", "no", by="referee")
-    assert (wrong.status, "METRIC=VALUE" in wrong.err) == (2, True)
-
-
-def party_key(url: str, admin: str, name: str) -> str:
-    """Add somebody of an organisation, or who resolves, and return a key."""
-    body = {
-        "name": name,
-        "organisation": name,
-        "roles": ["approver" if name == "referee" else "operator"],
-        "kind": "service",
-    }
-    headers = {"Authorization": f"Bearer {admin}"}
-    added = httpx.post(f"{url}/api/v1/access/principals", json=body, headers=headers).raise_for_status().json()
-    path = f"{url}/api/v1/access/principals/{added['id']}/keys"
-    return str(httpx.post(path, json={}, headers=headers).raise_for_status().json()["secret"])
