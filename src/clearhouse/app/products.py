@@ -42,7 +42,7 @@ from clearhouse.slices.operations import (
     webhook_commands,
     webhooks_http,
 )
-from clearhouse.slices.records import bookings, staging
+from clearhouse.slices.records import bookings, merging, snapshots, staging
 from clearhouse.slices.records import commands as records_commands
 from clearhouse.slices.records import routes as records_routes
 from clearhouse.transport.http.application import Figures
@@ -107,7 +107,7 @@ INTERBANK = Product(
 )
 RECORDS = Product(
     routers=(records_routes.router,),
-    works=(bookings.book, staging.sweep),
+    works=(bookings.book, merging.merge, snapshots.snap, staging.sweep),
     scopes=records_commands.SCOPES,
     kinds=records_commands.ALL,
     events=records_commands.EVENTS,
