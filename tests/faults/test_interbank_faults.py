@@ -1,4 +1,4 @@
-"""Settlements against a bank that lies, the engine killed again and again: nobody is paid twice, no lock freed early."""
+"""Settlements against a bank that lies, the worker killed again and again: nobody is paid twice, no lock freed early."""
 
 import asyncio
 from datetime import timedelta
@@ -14,7 +14,7 @@ from clearhouse.slices.interbank.bank.lies import Fault, Lie, Rest
 from clearhouse.slices.interbank.reading import Wanted
 from clearhouse.slices.interbank.settlement import ENDED, ExecuteSettlement, Settlement, State
 from house import House
-from settling import engine
+from settling import working
 from town import PAYEE, PAYER, Town
 from trying import SOAK
 
@@ -51,9 +51,9 @@ async def ask(town: Town, batch: int, count: int) -> None:
 
 
 async def killed(town: Town, dsn: str) -> None:
-    """Let an engine work until it has sent something, and kill it as it stands."""
+    """Let a worker work until it has sent something, and kill it as it stands."""
     before = {each.id for each in await everything(town) if each.state is State.FUNDS_LOCKED}
-    with engine(dsn) as process:
+    with working(dsn) as process:
         while before and process.poll() is None:
             waiting = {each.id for each in await everything(town) if each.state is State.FUNDS_LOCKED}
             if before - waiting:

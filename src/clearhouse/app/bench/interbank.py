@@ -18,6 +18,7 @@ from clearhouse.app import server, worker
 from clearhouse.app.bench.houses import WrongCount, folder
 from clearhouse.app.bench.rounds import Contestant, Report, race, report
 from clearhouse.app.config import Config
+from clearhouse.app.products import STAGES
 from clearhouse.asking import Asked
 from clearhouse.kernel.access import bootstrap, principals
 from clearhouse.kernel.access.callers import Caller
@@ -30,7 +31,6 @@ from clearhouse.slices.interbank import commands
 from clearhouse.slices.interbank.bank.control import OpenAccount
 from clearhouse.slices.interbank.bank.simulated import SimulatedBank
 from clearhouse.slices.interbank.banks import FundBankAccount, KeepBank, OpenBankAccount
-from clearhouse.slices.interbank.engine import Engine
 from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement
 from clearhouse.slices.interbank.stopping import CancelSettlement
 
@@ -229,8 +229,7 @@ async def run(seconds: float, *, tell: Tell) -> Report:
         bench = Bench(database, door, bank, Caller(by, "the bench", books={"main": 1}, scopes={1: scopes}), 1)
         await bench.prepare()
         working = [
-            asyncio.create_task(worker.work(database, door.committed)),
-            asyncio.create_task(Engine(door, 1, bank).run()),
+            asyncio.create_task(worker.work(database, door.committed, stages=STAGES)),
         ]
         server.steady()
         contestants = _contestants(bench)

@@ -75,11 +75,14 @@ FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(remaining)s::numeric[], %(cap
 -- name: change_holds
 -- Holds captured, released or expired; they are locked already.
 UPDATE ledger_hold AS h
-SET state = n.state, remaining = n.remaining, captured = n.captured
+SET state = n.state, remaining = n.remaining, captured = n.captured, expires_at = n.expires_at,
+    pinned_at = n.pinned_at
 FROM (
-    SELECT %(book)s::int AS book, u.id, u.state, u.remaining, u.captured
-    FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(remaining)s::numeric[], %(captured)s::numeric[])
-        AS u (id, state, remaining, captured) OFFSET 0
+    SELECT %(book)s::int AS book, u.id, u.state, u.remaining, u.captured, u.expires_at, u.pinned_at
+    FROM unnest(
+        %(ids)s::uuid[], %(states)s::text[], %(remaining)s::numeric[], %(captured)s::numeric[], %(expires)s::timestamptz[],
+        %(pins)s::timestamptz[]
+    ) AS u (id, state, remaining, captured, expires_at, pinned_at) OFFSET 0
 ) AS n
 WHERE h.book = n.book AND h.id = n.id
 
@@ -140,20 +143,6 @@ RETURNING h.id
 -- The answer has come: holds may be captured, released and expire again.
 UPDATE ledger_hold AS h
 SET pinned_at = NULL
-FROM (
-    SELECT o.book, o.id
-    FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
-    JOIN ledger_hold AS o ON o.book = asked.book AND o.id = asked.id
-    WHERE o.pinned_at IS NOT NULL
-    ORDER BY o.id FOR NO KEY UPDATE OF o
-) AS mine
-WHERE h.book = mine.book AND h.id = mine.id
-RETURNING h.id
-
--- name: answer_holds
--- The answer has come, perhaps long after the holds would have expired: they may be captured and released, and expire no more.
-UPDATE ledger_hold AS h
-SET pinned_at = NULL, expires_at = NULL
 FROM (
     SELECT o.book, o.id
     FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
