@@ -76,12 +76,16 @@ class Town:
     async def ask_all(self, kind: Kind[Any, Any], asked: Sequence[Any]) -> list[Any]:
         return await self.house.door.submit(kind, asked, caller=self.caller, book=self.book)
 
-    async def execute(self, amount: str = "100.00", **more: Any) -> Settlement:
+    def obligation(self, amount: str = "100.00", **more: Any) -> ExecuteSettlement:
+        """Return an obligation that nobody has asked for yet."""
         self.orders += 1
         given: dict[str, Any] = {
             "obligation_id": f"OBL-{self.orders}", "from_bank": PAYER, "to_bank": PAYEE, "amount": amount, "currency": "USD",
         }  # fmt: skip
-        answer: Settlement = await self.ask(commands.EXECUTE_SETTLEMENT, ExecuteSettlement(**{**given, **more}))
+        return ExecuteSettlement(**{**given, **more})
+
+    async def execute(self, amount: str = "100.00", **more: Any) -> Settlement:
+        answer: Settlement = await self.ask(commands.EXECUTE_SETTLEMENT, self.obligation(amount, **more))
         return answer
 
     async def settle(self) -> None:

@@ -14,7 +14,7 @@ import structlog
 
 from clearhouse import clock
 from clearhouse.kernel.commands.submitting import Failed
-from clearhouse.kernel.db.arrays import array
+from clearhouse.kernel.db.arrays import array, texts
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.pipelines.stages import BackOff, Calls, Heard, NotYet, Stage, Unheard
 from clearhouse.refusals import Refusal
@@ -59,11 +59,11 @@ async def hear(line: Line, words: Sequence[Word]) -> None:
         _log.warning("a bank's word was refused", order=str(word.order), said=word.said, reason=str(refusal))
         if refusal.retryable:
             raise refusal
-    poison = [word.order for word, refusal in unbooked if isinstance(refusal, Failed)]
+    poison = {of_order(word.order)[0]: word for word, refusal in unbooked if isinstance(refusal, Failed)}
     if poison:
-        own = array([of_order(each)[0] for each in poison])
+        errors = texts(f"the bank's word, {word.said} {word.total}, could not be booked" for word in poison.values())
         async with line.database.writing(book=line.book) as tx:
-            tx.later(sql["set_aside"], book=line.book, ids=own, error="what its bank said could not be booked")
+            tx.later(sql["set_aside"], book=line.book, ids=array(poison), errors=errors)
 
 
 def told(notice: Notice) -> Word | None:

@@ -159,8 +159,10 @@ WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])
 
 -- name: set_aside
 -- Sets settlements aside of which a bank said what could not be booked, with why, for somebody to look at.
-UPDATE settlement_transactions AS s SET next_at = NULL, lease = NULL, error = %(error)s
-FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
+UPDATE settlement_transactions AS s SET next_at = NULL, lease = NULL, error = asked.error
+FROM (
+    SELECT %(book)s::int AS book, u.* FROM unnest(%(ids)s::uuid[], %(errors)s::text[]) AS u (id, error) OFFSET 0
+) AS asked
 WHERE s.book = asked.book AND s.id = asked.id AND s.state IN ('EXECUTING', 'CONFIRMING', 'IN_DOUBT')
 
 -- name: newest_number
