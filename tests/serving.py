@@ -159,6 +159,7 @@ def program(folder: Path, *, user: int | None = None, verb: str = "run", **setti
         "HTTP_HOST",
         "ADMIN_KEY",
         "JWT_SECRET",
+        "BANK_URL",
     }
     inherited = {name: value for name, value in os.environ.items() if name not in unset}
     log = folder.parent / f"told-{time.monotonic_ns()}"

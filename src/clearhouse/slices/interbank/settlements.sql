@@ -94,7 +94,8 @@ FROM (
     FROM unnest(
         %(ids)s::uuid[], %(found)s::text[], %(states)s::text[], %(waits)s::text[], %(dues)s::timestamptz[], %(attempt)s::int[],
         %(attempts)s::int[], %(leases)s::uuid[], %(errors)s::text[], %(holds)s::uuid[], %(captured)s::numeric[],
-        %(returned)s::numeric[], %(reasons)s::text[], %(remarks)s::text[], %(reviews)s::uuid[], %(reviewed)s::boolean[], %(sent)s::timestamptz[], %(ended)s::timestamptz[]
+        %(returned)s::numeric[], %(reasons)s::text[], %(remarks)s::text[], %(reviews)s::uuid[], %(reviewed)s::boolean[],
+        %(sent)s::timestamptz[], %(ended)s::timestamptz[]
     ) AS u (
         id, found, state, waiting_for, next_at, attempt, attempts, lease, error, hold, captured, returned, reason, remark,
         review, reviewed, sent_at, ended_at
