@@ -1,7 +1,7 @@
 """Pinning holds: while what a hold was made for may be on its way, no timer and no hand frees it.
 
-`pin` belongs in the transaction that says what will be sent; `unpin`, or `posting.post(…, answered=…)`, in
-the one that records the answer.
+`pin` belongs in the transaction that says what will be sent; `unpin` or `answered` in the one that records the answer;
+`posting.post(…, answered=…)` does the latter together with what it posts.
 """
 
 from collections.abc import Sequence
@@ -29,4 +29,10 @@ async def pin(tx: Tx, holds: Sequence[UUID], at: datetime) -> set[UUID]:
 async def unpin(tx: Tx, holds: Sequence[UUID]) -> set[UUID]:
     """Arm holds again, since the answer has come; return those that were pinned."""
     rows = await tx.rows(_sql["unpin_holds"], _Id, book=tx.book, ids=list(holds))
+    return {row.id for row in rows}
+
+
+async def answered(tx: Tx, holds: Sequence[UUID]) -> set[UUID]:
+    """Free holds for their answer, however late it comes: they do not expire any more; return those that were pinned."""
+    rows = await tx.rows(_sql["answer_holds"], _Id, book=tx.book, ids=list(holds))
     return {row.id for row in rows}

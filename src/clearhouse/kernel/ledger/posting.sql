@@ -153,6 +153,20 @@ FROM (
 WHERE h.book = mine.book AND h.id = mine.id
 RETURNING h.id
 
+-- name: answer_holds
+-- The answer has come, perhaps long after the holds would have expired: they may be captured and released, and expire no more.
+UPDATE ledger_hold AS h
+SET pinned_at = NULL, expires_at = NULL
+FROM (
+    SELECT o.book, o.id
+    FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
+    JOIN ledger_hold AS o ON o.book = asked.book AND o.id = asked.id
+    WHERE o.pinned_at IS NOT NULL
+    ORDER BY o.id FOR NO KEY UPDATE OF o
+) AS mine
+WHERE h.book = mine.book AND h.id = mine.id
+RETURNING h.id
+
 -- name: expired_holds
 -- Holds whose time has come, nobody else's hands on them.
 SELECT id FROM ledger_hold

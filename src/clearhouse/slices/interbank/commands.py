@@ -17,14 +17,15 @@ from clearhouse.slices.interbank.banks import (
     KeepBank,
     OpenBankAccount,
 )
-from clearhouse.slices.interbank.engines import ENGINE
 from clearhouse.slices.interbank.reconciling import RECONCILE, SCOPE
 from clearhouse.slices.interbank.rows import Change
 from clearhouse.slices.interbank.rules import Limit, NamesSet, SetLimit, SetNames, SettlementWindow, SetWindow
 from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement, State
 from clearhouse.slices.interbank.stopping import CancelSettlement, Release, ReleaseSettlement
 
-READ, EXECUTE, ACCOUNTS, RULES = "interbank:read", "interbank:execute", "interbank:accounts", "interbank:rules"
+READ, EXECUTE, ACCOUNTS, RULES, ENGINE = (
+    "interbank:read", "interbank:execute", "interbank:accounts", "interbank:rules", "interbank:engine",
+)  # fmt: skip
 
 
 def _change(settlement: Settlement) -> Change:

@@ -12,12 +12,15 @@ import msgspec
 
 from clearhouse.kernel.db.arrays import array
 from clearhouse.kernel.db.database import Tx
+from clearhouse.kernel.db.statements import Statements
 from clearhouse.kernel.pipelines.declared import Firing, Job
 from clearhouse.kernel.pipelines.stages import BackOff, Calls, Heard, NotYet, Stage, Unheard
 from clearhouse.refusals import Refusal
 from clearhouse.slices.interbank import engines, periods
 from clearhouse.slices.interbank.engines import Line
-from clearhouse.slices.interbank.reconciling import compare, sql
+from clearhouse.slices.interbank.reconciling import compare
+
+_sql = Statements.of("clearhouse.slices.interbank", "reports.sql")
 
 
 class _Due(msgspec.Struct, frozen=True):
@@ -36,7 +39,7 @@ class Nostro(msgspec.Struct, frozen=True):
 
 async def _begin(tx: Tx, own: Sequence[UUID], _: datetime) -> Mapping[UUID, Nostro]:
     line = engines.line(tx.database, tx.book)
-    found = await tx.rows(sql["due_statements"], _Due, book=tx.book, ids=array(own))
+    found = await tx.rows(_sql["due_statements"], _Due, book=tx.book, ids=array(own))
     return {each.id: Nostro(line, each.bank, each.currency) for each in found}
 
 
@@ -57,12 +60,12 @@ async def _one(nostro: Nostro) -> bool | Unheard:
 
 
 async def _done(tx: Tx, heard: Sequence[Heard[Nostro, bool]], _: datetime) -> Mapping[UUID, NotYet]:
-    tx.later(sql["compared"], book=tx.book, ids=array([each.id for each in heard]))
+    tx.later(_sql["compared"], book=tx.book, ids=array([each.id for each in heard]))
     return {}
 
 
 async def _all(tx: Tx, firing: Firing) -> None:
-    await tx.do(sql["compare_all"], book=tx.book, at=firing.at)
+    await tx.do(_sql["compare_all"], book=tx.book, at=firing.at)
     tx.wake(STAGE.name)
 
 

@@ -29,9 +29,9 @@ from clearhouse.slices.interbank.channel import (
     PaymentOrder,
     Said,
 )
+from clearhouse.slices.interbank.commands import ENGINE
 from clearhouse.slices.interbank.reconciling import SCOPE
 
-ENGINE = "interbank:engine"
 SIMULATED_CREDIT = "1000000000"
 _SAID = {Said.ACCEPTED: "accepted", Said.REFUSED: "rejected", Said.SILENT: "silent"}
 _log = structlog.get_logger(__name__)

@@ -40,7 +40,7 @@ OVERLAP = timedelta(minutes=10)
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _END = datetime(9999, 12, 31, tzinfo=UTC)
 _LAST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
-sql = Statements.of("clearhouse.slices.interbank", "reports.sql")
+_sql = Statements.of("clearhouse.slices.interbank", "reports.sql")
 Status = Literal["BALANCED", "IDENTIFIED", "UNRESOLVED", "INVESTIGATION_REQUIRED"]
 
 
@@ -107,9 +107,9 @@ async def _reconciled(tx: Tx, asked: Asked[Reconcile], at: datetime) -> Report:
     command = asked.command
     nostro = await banks.find_account(tx, "nostro", command.bank, command.currency)
     place = {"bank": command.bank, "currency": command.currency}
-    read = await tx.row(sql["statement_read"], _Read, book=tx.book, **place) or _Read("", _EVER)
+    read = await tx.row(_sql["statement_read"], _Read, book=tx.book, **place) or _Read("", _EVER)
     account = ids.parse("acc", nostro.account)
-    bookings = await tx.rows(sql["our_bookings"], _Booking, book=tx.book, account=account, since=read.ours - OVERLAP)
+    bookings = await tx.rows(_sql["our_bookings"], _Booking, book=tx.book, account=account, since=read.ours - OVERLAP)
     exponent = len(nostro.balance.partition(".")[2])
     await _deliver(tx, asked, "theirs", [_their_item(line, command.currency) for line in command.lines], at)
     await _deliver(tx, asked, "ours", [_our_item(each, command.currency, exponent) for each in bookings], at)
@@ -117,7 +117,7 @@ async def _reconciled(tx: Tx, asked: Asked[Reconcile], at: datetime) -> Report:
     if isinstance(run, Refusal):
         raise run
     newest = max((each.booked for each in bookings), default=read.ours)
-    await tx.do(sql["keep_statement"], book=tx.book, id=account, theirs=command.cursor, ours=newest, **place)
+    await tx.do(_sql["keep_statement"], book=tx.book, id=account, theirs=command.cursor, ours=newest, **place)
     return await _report(tx, command, run, nostro, at)
 
 
@@ -156,7 +156,7 @@ async def _report(tx: Tx, command: Reconcile, run: Run, nostro: BankAccount, at:
         "matched": sum(each.matched_items for each in sums.values() if each.side == "ours"), "missing": left["ours"][0],
         "unexpected": left["theirs"][0], "at": at,
     }  # fmt: skip
-    await tx.do(sql["add_report"], book=tx.book, **row)
+    await tx.do(_sql["add_report"], book=tx.book, **row)
     return shown(**row)
 
 
@@ -187,12 +187,12 @@ def shown(**row: Any) -> Report:
 async def listed(tx: Tx, *, bank: str | None = None, after: Report | None = None, most: int = 100) -> list[Report]:
     """Return reports, newest first."""
     before, last = (_END, _LAST) if after is None else (after.at, str(ids.parse("rep", after.id)))
-    return await tx.rows(sql["reports_page"], shown, book=tx.book, before=before, last=last, bank=bank, most=most)
+    return await tx.rows(_sql["reports_page"], shown, book=tx.book, before=before, last=last, bank=bank, most=most)
 
 
 async def find(tx: Tx, text: str) -> Report:
     """Return a report."""
-    found = await tx.row(sql["report"], shown, book=tx.book, id=readable("rep", text))
+    found = await tx.row(_sql["report"], shown, book=tx.book, id=readable("rep", text))
     if found is None:
         raise ReportNotFound(id=text[:64])
     return found
@@ -227,7 +227,7 @@ async def compare(
 
 async def _statement(door: Door, channel: Channel, nostro: BankAccount, book: int) -> Reconcile:
     async with door.database.writing(book=book) as tx:
-        read = await tx.row(sql["statement_read"], _Read, book=book, bank=nostro.bank, currency=nostro.currency)
+        read = await tx.row(_sql["statement_read"], _Read, book=book, bank=nostro.bank, currency=nostro.currency)
     cursor = "" if read is None else read.theirs
     lines: list[StatementLine] = []
     while True:
