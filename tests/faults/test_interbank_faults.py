@@ -50,14 +50,18 @@ async def ask(town: Town, batch: int, count: int) -> None:
     await town.ask_all(commands.EXECUTE_SETTLEMENT, asked)
 
 
+async def waiting(town: Town) -> set[str]:
+    """Return what was not sent yet."""
+    async with town.house.database.reading([1]) as tx:
+        found = await reading.listed(tx, Wanted(state=State.FUNDS_LOCKED.value), most=1_000_000)
+    return {each.id for each in found}
+
+
 async def killed(town: Town, dsn: str) -> None:
     """Let a worker work until it has sent something, and kill it as it stands."""
-    before = {each.id for each in await everything(town) if each.state is State.FUNDS_LOCKED}
+    before = await waiting(town)
     with working(dsn) as process:
-        while before and process.poll() is None:
-            waiting = {each.id for each in await everything(town) if each.state is State.FUNDS_LOCKED}
-            if before - waiting:
-                break
+        while before and before <= await waiting(town) and process.poll() is None:  # noqa: ASYNC110 - it happens in the rows
             await asyncio.sleep(0)
         process.kill()
 
