@@ -101,3 +101,5 @@ async def balanced(town: Town, found: list[Settlement]) -> None:
     doubtful = sum(1 for each in found if each.state is State.IN_DOUBT)
     assert ours["nostro"][0] == ours["vostro"][0] == theirs.balance
     assert doubtful or ours["nostro"][1] == ours["vostro"][1] == "0.00"
+    (report,) = await town.compare()
+    assert (report.status, report.difference) == ("BALANCED", "0.00")

@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,16 +87,15 @@ async def measured(bench: str, prepared: Prepared, how: How, tell: Tell) -> Repo
 
 
 @asynccontextmanager
-async def working(door: Door, *more: Coroutine[None, None, None], stages: Iterable[Stage] = ()) -> AsyncGenerator[None]:
-    """Let a worker work, on these stages, and whoever else, for as long as the block lasts; then shut the door."""
-    tasks = [asyncio.create_task(each) for each in (worker.work(door.database, door.committed, stages=stages), *more)]
+async def working(door: Door, *, stages: Iterable[Stage] = ()) -> AsyncGenerator[None]:
+    """Let a worker work, on these stages, for as long as the block lasts; then shut the door."""
+    task = asyncio.create_task(worker.work(door.database, door.committed, stages=stages))
     try:
         yield
         await door.close()
     finally:
-        for each in tasks:
-            each.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @contextmanager
