@@ -20,7 +20,7 @@ from clearhouse.kernel.pipelines.stages import Stage
 from clearhouse.kernel.webhooks import signing
 from clearhouse.slices.interbank import accounts_http as interbank_accounts
 from clearhouse.slices.interbank import commands as interbank
-from clearhouse.slices.interbank import engines, reports_http, settlements_http
+from clearhouse.slices.interbank import engine, reports_http, settlements_http, waking
 from clearhouse.slices.interbank import rpc as interbank_rpc
 from clearhouse.slices.interbank.figures import figures as interbank_figures
 from clearhouse.slices.operations import (
@@ -99,7 +99,9 @@ OPERATIONS = Product(
 INTERBANK = Product(
     routers=(settlements_http.router, *interbank_accounts.ROUTERS, reports_http.router),
     services=(interbank_rpc.add,),
-    works=(engines.run,),
+    works=(waking.review,),
+    stages=engine.STAGES,
+    jobs=engine.JOBS,
     scopes=interbank.SCOPES,
     kinds=interbank.ALL,
     events=interbank.EVENTS,

@@ -17,6 +17,7 @@ from clearhouse import clock
 from clearhouse.app.bench import statements
 from clearhouse.app.bench.houses import Ground, Prepared, WrongCount, caller_of, working
 from clearhouse.app.bench.rounds import Contestant
+from clearhouse.app.products import STAGES
 from clearhouse.kernel.access.callers import Caller
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.commands.submitting import Door
@@ -28,7 +29,6 @@ from clearhouse.slices.interbank import commands
 from clearhouse.slices.interbank.bank.control import OpenAccount
 from clearhouse.slices.interbank.bank.simulated import SimulatedBank
 from clearhouse.slices.interbank.banks import FundBankAccount, KeepBank, OpenBankAccount
-from clearhouse.slices.interbank.engine import Engine
 from clearhouse.slices.interbank.reconciling import SCOPE
 from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement
 from clearhouse.slices.interbank.stopping import CancelSettlement
@@ -241,7 +241,7 @@ def prepared(sizes: Sizes | None = None) -> Prepared:
         door, bank = Door(here.database), SimulatedBank(here.database, book=book)
         bench = Bench(here.database, door, bank, caller, book, sizes or Sizes())
         await bench.prepare()
-        async with working(door, Engine(door, book, bank).run()):
+        async with working(door, stages=STAGES):
             yield [*_contestants(bench), *statements.contestants(door, caller, book, bench.sizes.lines)]
 
     return opened

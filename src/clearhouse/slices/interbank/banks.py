@@ -23,7 +23,7 @@ from clearhouse.kernel.reconciliation import rules
 from clearhouse.kernel.reconciliation.rules import DefineRules, Rule
 from clearhouse.money import decimal_text, minor_units
 from clearhouse.refusals import Kind, Refusal
-from clearhouse.slices.interbank import world
+from clearhouse.slices.interbank import periods, world
 from clearhouse.slices.interbank.settlement import Bic
 from clearhouse.slices.interbank.validation import BIC, BankUnknown, CurrencyUnknown, MalformedBic
 from clearhouse.slices.interbank.world import sql
@@ -158,6 +158,7 @@ async def keep_banks(tx: Tx, asked: Sequence[Asked[KeepBank]], at: datetime) -> 
             continue
         await tx.do(sql["keep_bank"], book=tx.book, bic=command.bic, name=command.name, state=command.state, at=at)
         answers.append(await find_bank(tx, command.bic))
+        await periods.begin(tx, each.by, at)
     return answers
 
 

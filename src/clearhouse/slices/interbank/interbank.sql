@@ -77,8 +77,8 @@ DELETE FROM settlement_windows WHERE book = %(book)s AND currency = %(currency)s
 
 -- name: look_again
 -- What waits for a window is looked at again at once, since the hours have changed.
-UPDATE settlement_transactions SET due_at = %(at)s
-WHERE book = %(book)s AND due_at > %(at)s AND state = 'PENDING' AND waiting_for = 'window' AND currency = %(currency)s
+UPDATE settlement_transactions SET next_at = %(at)s
+WHERE book = %(book)s AND next_at > %(at)s AND state = 'PENDING' AND waiting_for = 'window' AND currency = %(currency)s
 
 -- name: limits
 -- What may leave without a person looking at it.

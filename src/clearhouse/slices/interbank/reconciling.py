@@ -116,7 +116,7 @@ async def _reconciled(tx: Tx, asked: Asked[Reconcile], at: datetime) -> Report:
     if isinstance(run, Refusal):
         raise run
     newest = max((each.booked for each in bookings), default=read.ours)
-    await tx.do(_sql["keep_statement"], book=tx.book, theirs=command.cursor, ours=newest, **place)
+    await tx.do(_sql["keep_statement"], book=tx.book, id=account, theirs=command.cursor, ours=newest, **place)
     return await _report(tx, command, run, nostro, at)
 
 
