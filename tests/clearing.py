@@ -1,0 +1,165 @@
+"""A clearing house for a test: banks with funded vostros, who owe each other, and a worker by hand that nets and settles."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from clearhouse import ids
+from clearhouse.kernel.access.callers import Caller
+from clearhouse.kernel.commands.kinds import Kind
+from clearhouse.kernel.db.database import Database
+from clearhouse.kernel.pipelines.advancing import Advancer
+from clearhouse.kernel.pipelines.wakes import Wakes
+from clearhouse.refusals import Refusal
+from clearhouse.slices.interbank import commands as interbank
+from clearhouse.slices.interbank.banks import (
+    ChangeBankAccount,
+    FundBankAccount,
+    KeepBank,
+    OpenBankAccount,
+    find_account,
+)
+from clearhouse.slices.interbank.netting import commands, cycles, positions
+from clearhouse.slices.interbank.netting.cycle import (
+    AbortCycle,
+    CarryCycle,
+    CloseCycle,
+    Cycle,
+    Method,
+    OpenCycle,
+    SettleCycle,
+)
+from clearhouse.slices.interbank.netting.obligations import Obligation, RecordObligation
+from clearhouse.slices.interbank.netting.positions import Position
+from clearhouse.slices.interbank.netting.settling import STAGES
+from house import House
+from people import add
+
+ANN, BOB, CID = "ANNBUS33", "BOBBDEFF", "CIDBGB22"
+BANKS = (ANN, BOB, CID)
+SCOPES = frozenset(
+    {commands.READ, commands.RECORD_SCOPE, commands.SETTLE_SCOPE, interbank.ACCOUNTS, interbank.RULES, interbank.EXECUTE}
+)
+Owed = tuple[str, str, str]
+
+
+@dataclass(slots=True)
+class Clearing:
+    """Banks that net with each other in a book, and who works for them."""
+
+    house: House
+    caller: Caller
+    book: int = 1
+    recorded: int = 0
+
+    @classmethod
+    async def built(
+        cls, house: House, *, banks: Iterable[str] = BANKS, funds: str = "1000.00", currency: str = "USD", book: int = 1,
+        name: str = "main",
+    ) -> "Clearing":  # fmt: skip
+        somebody = await add(house, "operator", name="who clears", book=name)
+        caller = Caller(ids.parse("prn", somebody.id), "who clears", books={name: book}, scopes={book: SCOPES})
+        made = cls(house, caller, book)
+        for bic in banks:
+            await made.ask(interbank.KEEP_BANK, KeepBank(bic, f"the bank {bic}"))
+            await made.ask(interbank.OPEN_ACCOUNT, OpenBankAccount("vostro", bic, currency))
+            await made.ask(interbank.FUND_ACCOUNT, FundBankAccount("vostro", bic, currency, funds))
+        return made
+
+    async def ask_all(self, kind: Kind[Any, Any], asked: Sequence[Any]) -> list[Any]:
+        return await self.house.door.submit(kind, asked, caller=self.caller, book=self.book)
+
+    async def ask(self, kind: Kind[Any, Any], command: Any) -> Any:
+        """Return the answer to a command; a refusal is raised."""
+        answer = (await self.ask_all(kind, [command]))[0]
+        if isinstance(answer, Refusal):
+            raise answer
+        return answer
+
+    async def open(self, method: Method = "multilateral", currency: str = "USD") -> Cycle:
+        answer: Cycle = await self.ask(commands.OPEN, OpenCycle(currency, method))
+        return answer
+
+    async def owe(self, *owed: Owed, currency: str = "USD") -> list[Obligation]:
+        """Record what each payer owes a payee."""
+        first, self.recorded = self.recorded, self.recorded + len(owed)
+        asked = [
+            RecordObligation(f"OBL-{first + place}", payer, payee, amount, currency)
+            for place, (payer, payee, amount) in enumerate(owed)
+        ]
+        answers = await self.ask_all(commands.RECORD, asked)
+        for each in answers:
+            if isinstance(each, Refusal):
+                raise each
+        return answers
+
+    async def close(self, cycle: Cycle, **how: Any) -> Cycle:
+        answer: Cycle = await self.ask(commands.CLOSE, CloseCycle(cycle.id, **how))
+        return answer
+
+    async def settle(self, cycle: Cycle) -> Cycle:
+        """Let a cycle be settled, and do all that can be done for it."""
+        await self.ask(commands.SETTLE, SettleCycle(cycle.id))
+        return await self.worked(cycle)
+
+    async def abort(self, cycle: Cycle, reason: str = "a bank asked for it") -> Cycle:
+        answer: Cycle = await self.ask(commands.ABORT, AbortCycle(cycle.id, reason))
+        return answer
+
+    async def carry(self, cycle: Cycle, *without: str) -> Cycle:
+        answer: Cycle = await self.ask(commands.CARRY, CarryCycle(cycle.id, list(without)))
+        return answer
+
+    async def worked(self, cycle: Cycle) -> Cycle:
+        """Let the worker do everything that is due, and return the cycle as it stands then."""
+        await work(self.house.database)
+        return await self.show(cycle)
+
+    async def step(self, cycle: Cycle) -> Cycle:
+        """Let the worker take one step, and return the cycle as it stands then."""
+        for stage in STAGES:
+            if await advancer(self.house.database).step(stage, self.book):
+                break
+        return await self.show(cycle)
+
+    async def show(self, cycle: Cycle) -> Cycle:
+        async with self.house.database.reading([self.book]) as tx:
+            return (await cycles.row(tx, cycle.id)).shown()
+
+    async def positions(self, cycle: Cycle) -> list[Position]:
+        async with self.house.database.reading([self.book]) as tx:
+            return await positions.listed(tx, cycle.id, most=1_000)
+
+    async def nets(self, cycle: Cycle) -> dict[str, str]:
+        """Return what each position comes to, by its bank or by both of them."""
+        found = await self.positions(cycle)
+        return {each.bank if each.counterparty is None else f"{each.bank}>{each.counterparty}": each.net for each in found}
+
+    async def stands(self, cycle: Cycle) -> list[str]:
+        return [each.state.value for each in await self.positions(cycle)]
+
+    async def funds(self, currency: str = "USD", banks: Iterable[str] = BANKS) -> dict[str, tuple[str, str]]:
+        """Return what is on the vostros, and what of it is held."""
+        async with self.house.database.reading([self.book]) as tx:
+            found = {bic: await find_account(tx, "vostro", bic, currency) for bic in banks}
+        return {bic: (each.balance, each.held) for bic, each in found.items()}
+
+    async def balances(self, currency: str = "USD") -> dict[str, str]:
+        return {bic: balance for bic, (balance, _) in (await self.funds(currency)).items()}
+
+    async def freeze(self, bic: str, state: Any = "frozen") -> None:
+        await self.ask(interbank.CHANGE_ACCOUNT, ChangeBankAccount("vostro", bic, "USD", state))
+
+    async def fund(self, bic: str, amount: str) -> None:
+        await self.ask(interbank.FUND_ACCOUNT, FundBankAccount("vostro", bic, "USD", amount))
+
+
+def advancer(database: Database) -> Advancer:
+    return Advancer(database, wake=Wakes(STAGES), chance=Random(1))
+
+
+async def work(database: Database) -> None:
+    """Do everything that is due."""
+    for stage in STAGES:
+        await advancer(database).run(stage)
