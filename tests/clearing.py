@@ -1,11 +1,13 @@
 """A clearing house for a test: banks with funded vostros, who owe each other, and a worker by hand that nets and settles."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from clearhouse import ids
+from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.access.callers import Caller
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.db.database import Database
@@ -33,7 +35,7 @@ from clearhouse.slices.interbank.netting.cycle import (
 from clearhouse.slices.interbank.netting.obligations import Obligation, RecordObligation
 from clearhouse.slices.interbank.netting.positions import Position
 from clearhouse.slices.interbank.netting.settling import STAGES
-from house import House
+from house import House, ok
 from people import add
 
 ANN, BOB, CID = "ANNBUS33", "BOBBDEFF", "CIDBGB22"
@@ -51,6 +53,7 @@ class Clearing:
     house: House
     caller: Caller
     book: int = 1
+    name: str = "main"
     recorded: int = 0
 
     @classmethod
@@ -60,7 +63,7 @@ class Clearing:
     ) -> "Clearing":  # fmt: skip
         somebody = await add(house, "operator", name="who clears", book=name)
         caller = Caller(ids.parse("prn", somebody.id), "who clears", books={name: book}, scopes={book: SCOPES})
-        made = cls(house, caller, book)
+        made = cls(house, caller, book, name)
         for bic in banks:
             await made.ask(interbank.KEEP_BANK, KeepBank(bic, f"the bank {bic}"))
             await made.ask(interbank.OPEN_ACCOUNT, OpenBankAccount("vostro", bic, currency))
@@ -123,6 +126,26 @@ class Clearing:
                 break
         return await self.show(cycle)
 
+    async def everything(self) -> dict[str, str]:
+        """Leave a cycle for each verb and one that was settled, and return what stands in paths for them."""
+        settled = await self.open("bilateral")
+        obligation = (await self.owe((ANN, BOB, "1.00")))[0]
+        await self.close(settled, settle=True, last=True)
+        await self.worked(settled)
+        found: dict[str, str] = {}
+        for verb in ("settle", "carry", "abort", "close"):
+            cycle = await self.open()
+            await self.owe((ANN, BOB, "1.00"))
+            found[f"{{cycle}}/{verb}"] = f"{cycle.id}/{verb}"
+            if verb != "close":
+                await self.close(cycle, last=True)
+            if verb == "carry":
+                await self.abort(cycle)
+        return {
+            **found, "{cycle}": settled.id, "{position}": (await self.positions(settled))[0].id,
+            "{obligation}": obligation.obligation_id,
+        }  # fmt: skip
+
     async def show(self, cycle: Cycle) -> Cycle:
         async with self.house.database.reading([self.book]) as tx:
             return (await cycles.row(tx, cycle.id)).shown()
@@ -155,6 +178,12 @@ class Clearing:
         await self.ask(interbank.FUND_ACCOUNT, FundBankAccount("vostro", bic, "USD", amount))
 
 
+def netted(name: str, **more: Any) -> dict[str, Any]:
+    """Return an obligation as it is recorded over a wire."""
+    asked = {"obligation_id": name, "from_bank": ANN, "to_bank": BOB, "amount": "1.00", "currency": "USD"}
+    return {**asked, **more}
+
+
 def advancer(database: Database) -> Advancer:
     return Advancer(database, wake=Wakes(STAGES), chance=Random(1))
 
@@ -163,3 +192,21 @@ async def work(database: Database) -> None:
     """Do everything that is due."""
     for stage in STAGES:
         await advancer(database).run(stage)
+
+
+@asynccontextmanager
+async def hall(database: Database) -> AsyncGenerator[House]:
+    """Give a house on a database that other tests use too: each clearing in it has a book of its own."""
+    key = await bootstrap.recover_admin(database)
+    async with House.opened(database, str(key)) as opened:
+        yield opened
+
+
+async def in_own_book(house: House, **how: Any) -> Clearing:
+    """Return a clearing in a book that nobody else uses."""
+    name = f"book-{ids.fresh().hex[-12:]}"
+    ok(await house.admin.post("/api/v1/access/books", json={"name": name}))
+    house.gate._known.clear()
+    async with house.database.writing() as tx:
+        found = await tx.tuples("SELECT id FROM book WHERE name = %s", [name])
+    return await Clearing.built(house, book=int(str(found[0][0])), name=name, **how)

@@ -11,7 +11,7 @@ from clearhouse.kernel.ledger.transfers import Currency
 from clearhouse.kernel.pipelines.declared import Firing, Job
 from clearhouse.refusals import Refusal
 from clearhouse.slices.interbank.netting import cycles
-from clearhouse.slices.interbank.netting.cycle import CloseCycle, Method, OpenCycle
+from clearhouse.slices.interbank.netting.cycle import CloseCycle, CycleState, Method, OpenCycle
 
 
 class Turn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,6 +35,8 @@ async def turn_over(tx: Tx, firing: Firing) -> None:
         event = "interbank.cycle_closed"
     if isinstance(answer, Refusal):
         raise answer
+    if answer.state is CycleState.SETTLED:
+        event = "interbank.cycle_settled"
     line = Line(event, answer.id, answer)
     writing.write(tx, [line], book=tx.book, kind="interbank.turn_cycle", by=firing.by, at=firing.at)
 

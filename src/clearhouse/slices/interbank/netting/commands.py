@@ -10,7 +10,7 @@ from clearhouse.kernel.access.roles import Role, Scope
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.slices.interbank.netting import cycles, obligations
-from clearhouse.slices.interbank.netting.cycle import AbortCycle, CarryCycle, Cycle
+from clearhouse.slices.interbank.netting.cycle import AbortCycle, CarryCycle, CloseCycle, Cycle, CycleState
 from clearhouse.slices.interbank.netting.obligations import Obligation, RecordObligation
 from clearhouse.slices.interbank.netting.settling import PositionMoved
 
@@ -54,7 +54,15 @@ def _cycle(event: str) -> Any:
     return line
 
 
+def _closed(_: Asked[CloseCycle], answer: Cycle) -> Line:
+    """Say what a reader waits for: of one that was empty, that it is settled."""
+    empty = answer.state is CycleState.SETTLED
+    return Line("interbank.cycle_settled" if empty else "interbank.cycle_closed", answer.id, answer)
+
+
 def _aborted(asked: Asked[AbortCycle], answer: Cycle) -> Line:
+    if answer.state is CycleState.ABORTED:
+        return Line("interbank.cycle_aborted", answer.id, answer)
     return Line("interbank.cycle_aborting", answer.id, Aborting(asked.command.reason, answer))
 
 
@@ -71,7 +79,7 @@ OPEN = Kind(
     events={"interbank.cycle_opened": Cycle},
 )  # fmt: skip
 CLOSE = Kind(
-    "interbank.close_cycle", SETTLE_SCOPE, cycles.close_cycles, Cycle, _cycle("interbank.cycle_closed"), natural=False,
+    "interbank.close_cycle", SETTLE_SCOPE, cycles.close_cycles, Cycle, _closed, natural=False,
     events={"interbank.cycle_closed": Cycle},
 )  # fmt: skip
 SETTLE = Kind(

@@ -23,7 +23,7 @@ from clearhouse.refusals import Kind, Refusal
 from clearhouse.slices.interbank.settlement import Bic
 
 
-class State(Enum):
+class CycleState(Enum):
     """Where a cycle stands."""
 
     OPEN = "OPEN"
@@ -33,7 +33,7 @@ class State(Enum):
     ABORTED = "ABORTED"
 
 
-class Stand(Enum):
+class PositionState(Enum):
     """Where a position stands."""
 
     RECORDED = "RECORDED"
@@ -43,18 +43,18 @@ class Stand(Enum):
 
 
 # The triggers `legal` of the two tables know the same.
-TRANSITIONS: Mapping[State, frozenset[State]] = {
-    State.OPEN: frozenset({State.CLOSED}),
-    State.CLOSED: frozenset({State.SETTLING, State.SETTLED, State.ABORTED}),
-    State.SETTLING: frozenset({State.SETTLED, State.ABORTED}),
-    State.SETTLED: frozenset(),
-    State.ABORTED: frozenset(),
+TRANSITIONS: Mapping[CycleState, frozenset[CycleState]] = {
+    CycleState.OPEN: frozenset({CycleState.CLOSED}),
+    CycleState.CLOSED: frozenset({CycleState.SETTLING, CycleState.SETTLED, CycleState.ABORTED}),
+    CycleState.SETTLING: frozenset({CycleState.SETTLED, CycleState.ABORTED}),
+    CycleState.SETTLED: frozenset(),
+    CycleState.ABORTED: frozenset(),
 }
-STEPS: Mapping[Stand, frozenset[Stand]] = {
-    Stand.RECORDED: frozenset({Stand.RESERVED}),
-    Stand.RESERVED: frozenset({Stand.RECORDED, Stand.COMMITTED}),
-    Stand.COMMITTED: frozenset({Stand.SETTLED}),
-    Stand.SETTLED: frozenset(),
+STEPS: Mapping[PositionState, frozenset[PositionState]] = {
+    PositionState.RECORDED: frozenset({PositionState.RESERVED}),
+    PositionState.RESERVED: frozenset({PositionState.RECORDED, PositionState.COMMITTED}),
+    PositionState.COMMITTED: frozenset({PositionState.SETTLED}),
+    PositionState.SETTLED: frozenset(),
 }
 Method = Literal["gross", "bilateral", "multilateral"]
 Why = Annotated[
@@ -70,7 +70,7 @@ class CycleNotFound(Refusal):
     kind = Kind.UNKNOWN
 
 
-class CycleState(Refusal):
+class WrongCycleState(Refusal):
     """Cycle {id} is {state}; only one that is {wanted} can be {verb}."""
 
     code = "cycle_state"
@@ -148,7 +148,7 @@ class Cycle(msgspec.Struct, frozen=True, omit_defaults=True):
     currency: str
     number: int
     method: Method
-    state: State
+    state: CycleState
     opened_at: datetime
     obligations: int | None = None
     positions: int | None = None
@@ -204,7 +204,7 @@ class CycleRow(msgspec.Struct, frozen=True):
     def shown(self) -> Cycle:
         """Return it as it is shown."""
         return Cycle(
-            id=self.text, currency=self.currency, number=self.number, method=self.method, state=State(self.state),
+            id=self.text, currency=self.currency, number=self.number, method=self.method, state=CycleState(self.state),
             opened_at=self.opened_at, obligations=self.obligations, positions=self.positions,
             gross=None if self.gross is None else self.money(self.gross),
             net=None if self.net is None else self.money(self.net), settling_asked=self.settle, reason=self.reason,

@@ -34,7 +34,7 @@ from clearhouse.slices.interbank.netting.cycle import (
     NoOpenCycle,
     OpenCycle,
     SettleCycle,
-    State,
+    WrongCycleState,
     cut_of,
 )
 from clearhouse.slices.interbank.validation import CurrencyUnknown
@@ -86,7 +86,7 @@ async def row(tx: Tx, text: str) -> CycleRow:
 
 
 async def listed(
-    tx: Tx, *, currency: str | None = None, state: State | None = None, before: CycleRow | None = None, most: int = 100
+    tx: Tx, *, currency: str | None = None, state: CycleState | None = None, before: CycleRow | None = None, most: int = 100
 ) -> list[CycleRow]:
     """Return cycles, newest first."""
     return await tx.rows(
@@ -165,7 +165,7 @@ async def close_cycles(tx: Tx, asked: Sequence[Asked[CloseCycle]], at: datetime)
         elif own in done and first[own] is each:
             answers.append(now[own].shown())
         else:
-            answers.append(_wrong(now[own], State.OPEN, "closed"))
+            answers.append(_wrong(now[own], CycleState.OPEN, "closed"))
     return answers
 
 
@@ -199,8 +199,8 @@ async def settle_cycles(tx: Tx, asked: Sequence[Asked[SettleCycle]], at: datetim
         found = (await rows(tx, [own])).get(own)
         if found is None:
             answers.append(CycleNotFound(id=each.command.cycle[:64]))
-        elif found.state in {State.OPEN.value, State.ABORTED.value} or found.reason is not None:
-            answers.append(_wrong(found, State.CLOSED, "settled"))
+        elif found.state in {CycleState.OPEN.value, CycleState.ABORTED.value} or found.reason is not None:
+            answers.append(_wrong(found, CycleState.CLOSED, "settled"))
         else:
             answers.append(found.shown())
     tx.wake(NET, SETTLE)
@@ -221,13 +221,13 @@ async def abort_cycles(tx: Tx, asked: Sequence[Asked[AbortCycle]], at: datetime)
         elif found.committing_at is not None:
             answers.append(CycleCommitted(id=found.text, since=found.committing_at.isoformat()))
         else:
-            answers.append(_wrong(found, State.CLOSED, "aborted"))
+            answers.append(_wrong(found, CycleState.CLOSED, "aborted"))
     tx.wake(SETTLE)
     return answers
 
 
-def _wrong(row: CycleRow, wanted: State, verb: str) -> CycleState:
-    return CycleState(id=row.text, state=row.state, wanted=wanted.value, verb=verb)
+def _wrong(row: CycleRow, wanted: CycleState, verb: str) -> WrongCycleState:
+    return WrongCycleState(id=row.text, state=row.state, wanted=wanted.value, verb=verb)
 
 
 async def carry_cycles(tx: Tx, asked: Sequence[Asked[CarryCycle]], at: datetime) -> list[Cycle | Refusal]:  # noqa: ARG001 - a command's shape
@@ -246,8 +246,8 @@ async def _carry(tx: Tx, command: CarryCycle) -> Cycle:
     found = await row(tx, command.cycle)
     if found.carried_to is not None:
         raise CarriedAlready(id=found.text, to=ids.text("cyc", found.carried_to))
-    if found.state != State.ABORTED.value:
-        raise _wrong(found, State.ABORTED, "carried over")
+    if found.state != CycleState.ABORTED.value:
+        raise _wrong(found, CycleState.ABORTED, "carried over")
     target = (await opened(tx, [found.currency])).get(found.currency)
     if target is None:
         raise NoOpenCycle(currency=found.currency)

@@ -76,10 +76,10 @@ WHERE book = %(book)s AND id = %(cycle)s AND state = 'ABORTED' AND carried_to IS
 -- name: netted
 -- Says what a cycle comes to; it goes on to be settled if somebody asked for that, and ends if there is nothing in it.
 UPDATE netting_cycle SET
-    netted_at = %(at)s, obligations = %(obligations)s, positions = %(positions)s, gross = %(gross)s, net = %(net)s,
-    state = CASE WHEN %(positions)s = 0 THEN 'SETTLED' WHEN settle THEN 'SETTLING' ELSE state END,
-    ended_at = CASE WHEN %(positions)s = 0 THEN %(at)s::timestamptz END,
-    next_at = CASE WHEN %(positions)s > 0 AND settle THEN %(at)s::timestamptz END
+    netted_at = %(at)s, obligations = %(obligations)s, positions = %(positions)s::bigint, gross = %(gross)s, net = %(net)s,
+    state = CASE WHEN %(positions)s::bigint = 0 THEN 'SETTLED' WHEN settle THEN 'SETTLING' ELSE state END,
+    ended_at = CASE WHEN %(positions)s::bigint = 0 THEN %(at)s::timestamptz END,
+    next_at = CASE WHEN %(positions)s::bigint > 0 AND settle THEN %(at)s::timestamptz END
 WHERE book = %(book)s AND id = %(id)s AND state = 'CLOSED'
 
 -- name: take_back

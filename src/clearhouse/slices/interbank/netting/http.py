@@ -14,10 +14,10 @@ from clearhouse.slices.interbank.netting.cycle import (
     CarryCycle,
     CloseCycle,
     Cycle,
+    CycleState,
     Method,
     OpenCycle,
     SettleCycle,
-    State,
     Why,
 )
 from clearhouse.slices.interbank.netting.obligations import Obligation, RecordObligation
@@ -35,7 +35,7 @@ CyclePath = Annotated[str, PathParameter(description="A cycle's id.", max_length
 PositionPath = Annotated[str, PathParameter(description="A position's id.", max_length=64)]
 ObligationPath = Annotated[str, PathParameter(description="An obligation's id, as it was recorded.", max_length=100)]
 CurrencyQuery = Annotated[str | None, QueryParameter(name="currency", required=False, max_length=16)]
-StateQuery = Annotated[State | None, QueryParameter(name="state", required=False)]
+StateQuery = Annotated[CycleState | None, QueryParameter(name="state", required=False)]
 BankQuery = Annotated[str | None, QueryParameter(name="bank", required=False, max_length=20, description="On either side.")]
 
 _RECORDING = {

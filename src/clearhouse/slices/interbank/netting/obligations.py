@@ -26,7 +26,7 @@ from clearhouse.kernel.ledger.transfers import Currency, MoneyText, Text
 from clearhouse.money import decimal_text, minor_units
 from clearhouse.refusals import Kind, Refusal
 from clearhouse.slices.interbank.netting import cycles
-from clearhouse.slices.interbank.netting.cycle import NoOpenCycle, State, cut_of
+from clearhouse.slices.interbank.netting.cycle import CycleState, NoOpenCycle, cut_of
 from clearhouse.slices.interbank.settlement import Bic, ObligationId
 from clearhouse.slices.interbank.validation import (
     BIC,
@@ -84,7 +84,7 @@ class Obligation(msgspec.Struct, frozen=True, omit_defaults=True):
     amount: str
     currency: str
     cycle: str
-    state: State
+    state: CycleState
     recorded_at: datetime
     reference: str | None = None
     exists: bool = False
@@ -108,7 +108,7 @@ class ObligationRow(msgspec.Struct, frozen=True):
         """Return it as it is shown."""
         return Obligation(
             self.obligation_id, self.payer, self.payee, decimal_text(self.amount, exponent(self.currency)), self.currency,
-            ids.text("cyc", self.cycle), State(self.state), self.recorded_at, self.reference, exists,
+            ids.text("cyc", self.cycle), CycleState(self.state), self.recorded_at, self.reference, exists,
         )  # fmt: skip
 
 
@@ -234,7 +234,7 @@ def _row(new: _New, cycle: UUID, at: datetime) -> ObligationRow:
     command = new.asked.command
     return ObligationRow(
         command.obligation_id, new.batch, command.from_bank, command.to_bank, command.currency, new.minor,
-        command.reference, at, cycle, State.OPEN.value,
+        command.reference, at, cycle, CycleState.OPEN.value,
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.refusals import Kind, Refusal
 from clearhouse.slices.interbank.netting import cycles, obligations
-from clearhouse.slices.interbank.netting.cycle import CycleRow, Method, Stand
+from clearhouse.slices.interbank.netting.cycle import CycleRow, Method, PositionState
 from clearhouse.slices.interbank.netting.obligations import Obligation
 
 sql = Statements.of("clearhouse.slices.interbank.netting", "positions.sql")
@@ -46,7 +46,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     net: str
     currency: str
     obligations: int
-    state: Stand
+    state: PositionState
     counterparty: str | None = None
     obligation_id: str | None = None
     waits_because: str | None = None
@@ -89,8 +89,8 @@ class PositionRow(msgspec.Struct, frozen=True):
         return Position(
             id=ref(self.cycle, self.place), cycle=cycle.text, method=cycle.method, bank=self.bank,
             sent=cycle.money(self.sent), received=cycle.money(self.received), net=cycle.money(self.net),
-            currency=cycle.currency, obligations=self.obligations, state=Stand(self.state), counterparty=self.counterparty,
-            obligation_id=self.obligation_id, waits_because=self.reason,
+            currency=cycle.currency, obligations=self.obligations, state=PositionState(self.state),
+            counterparty=self.counterparty, obligation_id=self.obligation_id, waits_because=self.reason,
         )  # fmt: skip
 
     @property

@@ -27,7 +27,7 @@ from clearhouse.kernel.ledger.transfers import Leg, PostTransaction
 from clearhouse.kernel.pipelines.stages import Failed, Later, Moves, NotYet, Stage
 from clearhouse.refusals import Refusal
 from clearhouse.slices.interbank.netting import cycles
-from clearhouse.slices.interbank.netting.cycle import Cycle, CycleRow, Stand, State
+from clearhouse.slices.interbank.netting.cycle import Cycle, CycleRow, CycleState, PositionState
 from clearhouse.slices.interbank.netting.positions import PositionRow, ref, sql
 
 POSITIONS_AT_ONCE = 1_000
@@ -43,7 +43,7 @@ class PositionMoved(msgspec.Struct, frozen=True, omit_defaults=True):
     bank: str
     net: str
     currency: str
-    state: Stand
+    state: PositionState
     counterparty: str | None = None
     obligation_id: str | None = None
 
@@ -112,7 +112,7 @@ async def _step(tx: Tx, cycle: CycleRow, at: datetime) -> NotYet | None:
 
 async def _reserve(tx: Tx, cycle: CycleRow, at: datetime) -> NotYet:
     """Hold the money of those who pay; where one cannot, the cycle is taken back."""
-    found = await _standing(tx, cycle, Stand.RECORDED)
+    found = await _standing(tx, cycle, PositionState.RECORDED)
     if not found:
         if not await tx.do(cycles.sql["commit_cycle"], book=tx.book, id=cycle.id, at=at):
             raise StateLost(cycle.text)
@@ -120,7 +120,7 @@ async def _reserve(tx: Tx, cycle: CycleRow, at: datetime) -> NotYet:
     refused = await _post(tx, cycle, found, step="hold", leg=_hold, at=at)
     held = [row for row in found if row.place not in refused]
     await holds.pin(tx, [_id(tx, "hold", row) for row in held if row.net], at)
-    await _move(tx, cycle, held, to=Stand.RESERVED, at=at)
+    await _move(tx, cycle, held, to=PositionState.RESERVED, at=at)
     if refused:
         reason = "; ".join(f"{code}: {refusal}" for code, refusal in _told(refused))
         await tx.do(cycles.sql["take_back"], book=tx.book, id=cycle.id, reason=reason[:REASON_LETTERS_MAX])
@@ -129,12 +129,12 @@ async def _reserve(tx: Tx, cycle: CycleRow, at: datetime) -> NotYet:
 
 async def _commit(tx: Tx, cycle: CycleRow, at: datetime) -> NotYet | None:
     """Pay what is reserved, those first who pay into the clearing account; what the ledger refuses now is tried again."""
-    found = await _standing(tx, cycle, Stand.RESERVED)
+    found = await _standing(tx, cycle, PositionState.RESERVED)
     if not found:
         return await _finish(tx, cycle, at)
     await holds.answered(tx, [_id(tx, "hold", row) for row in found if row.net])
     refused = await _post(tx, cycle, found, step="commit", leg=lambda _, row: Leg(capture=_transfer(tx, row)), at=at)
-    await _move(tx, cycle, [row for row in found if row.place not in refused], to=Stand.COMMITTED, at=at)
+    await _move(tx, cycle, [row for row in found if row.place not in refused], to=PositionState.COMMITTED, at=at)
     if not refused:
         return Later(at)
     left = [row for row in found if row.place in refused]
@@ -151,9 +151,9 @@ async def _commit(tx: Tx, cycle: CycleRow, at: datetime) -> NotYet | None:
 
 async def _finish(tx: Tx, cycle: CycleRow, at: datetime) -> NotYet | None:
     """End what is paid; the clearing account is empty then, and is closed."""
-    found = await _standing(tx, cycle, Stand.COMMITTED)
+    found = await _standing(tx, cycle, PositionState.COMMITTED)
     if found:
-        await _move(tx, cycle, found, to=Stand.SETTLED, at=at)
+        await _move(tx, cycle, found, to=PositionState.SETTLED, at=at)
         return Later(at)
     if cycle.method == "multilateral":
         account = await accounts.find(tx, cycle.clearing, cycle.currency)
@@ -162,21 +162,21 @@ async def _finish(tx: Tx, cycle: CycleRow, at: datetime) -> NotYet | None:
         answer = (await accounts.change_accounts(tx, [change], at))[0]
         if isinstance(answer, Refusal):
             return Failed(f"{answer.code}: {answer}")
-    await _end(tx, cycle, State.SETTLED, at)
+    await _end(tx, cycle, CycleState.SETTLED, at)
     return None
 
 
 async def _give_back(tx: Tx, cycle: CycleRow, at: datetime) -> NotYet | None:
     """Free what was reserved, and abort the cycle when nothing is any more."""
-    found = await _standing(tx, cycle, Stand.RESERVED)
+    found = await _standing(tx, cycle, PositionState.RESERVED)
     if not found:
-        await _end(tx, cycle, State.ABORTED, at)
+        await _end(tx, cycle, CycleState.ABORTED, at)
         return None
     await holds.answered(tx, [_id(tx, "hold", row) for row in found if row.net])
     refused = await _post(tx, cycle, found, step="release", leg=lambda _, row: Leg(release=_transfer(tx, row)), at=at)
     if refused:
         raise StateLost(str(refused))
-    await _move(tx, cycle, found, to=Stand.RECORDED, at=at)
+    await _move(tx, cycle, found, to=PositionState.RECORDED, at=at)
     return Later(at)
 
 
@@ -225,7 +225,7 @@ def _told(refused: Mapping[int, Refusal]) -> list[tuple[str, Refusal]]:
     return [(refusal.code, refusal) for _, refusal in sorted(refused.items())]
 
 
-async def _standing(tx: Tx, cycle: CycleRow, state: Stand) -> list[PositionRow]:
+async def _standing(tx: Tx, cycle: CycleRow, state: PositionState) -> list[PositionRow]:
     """Return the next positions in a state, of one turn."""
     return await tx.rows(
         sql["standing"], PositionRow, book=tx.book, cycle=cycle.id, state=state.value, most=POSITIONS_AT_ONCE
@@ -233,7 +233,7 @@ async def _standing(tx: Tx, cycle: CycleRow, state: Stand) -> list[PositionRow]:
 
 
 async def _move(
-    tx: Tx, cycle: CycleRow, found: Sequence[PositionRow], *, to: Stand, at: datetime
+    tx: Tx, cycle: CycleRow, found: Sequence[PositionRow], *, to: PositionState, at: datetime
 ) -> None:  # fmt: skip
     if not found:
         return
@@ -243,7 +243,7 @@ async def _move(
     )  # fmt: skip
     if moved != len(found):
         raise StateLost(f"{len(found) - moved} positions of {cycle.text}")
-    event = "interbank.position_released" if to is Stand.RECORDED else f"interbank.position_{to.value.lower()}"
+    event = "interbank.position_released" if to is PositionState.RECORDED else f"interbank.position_{to.value.lower()}"
     lines = [
         Line(
             event, ref(row.cycle, row.place),
@@ -256,7 +256,7 @@ async def _move(
     writing.write(tx, lines, book=tx.book, kind="interbank.settle_cycle", by=writing.SYSTEM, at=at)
 
 
-async def _end(tx: Tx, cycle: CycleRow, state: State, at: datetime) -> None:
+async def _end(tx: Tx, cycle: CycleRow, state: CycleState, at: datetime) -> None:
     if not await tx.do(cycles.sql["end_cycle"], book=tx.book, id=cycle.id, state=state.value, at=at):
         raise StateLost(cycle.text)
     await _tell(tx, cycle.id, state.value.lower(), at)
@@ -265,17 +265,17 @@ async def _end(tx: Tx, cycle: CycleRow, state: State, at: datetime) -> None:
 async def _tell(tx: Tx, own: UUID, what: str, at: datetime) -> None:
     shown: Cycle = (await cycles.rows(tx, [own]))[own].shown()
     lines = [Line(f"interbank.cycle_{what}", shown.id, shown)]
-    if what == "netted" and shown.state is State.SETTLED:
+    if what == "netted" and shown.state is CycleState.SETTLED:
         lines.append(Line("interbank.cycle_settled", shown.id, shown))
     writing.write(tx, lines, book=tx.book, kind="interbank.net", by=writing.SYSTEM, at=at)
 
 
 NET = Stage(
-    cycles.NET, "interbank", "netting_cycle", State.CLOSED.value, Moves(_net), batch=1, prefix="cyc",
+    cycles.NET, "interbank", "netting_cycle", CycleState.CLOSED.value, Moves(_net), batch=1, prefix="cyc",
     about="what each bank is to pay or to get in a closed netting cycle is worked out",
 )  # fmt: skip
 SETTLE = Stage(
-    cycles.SETTLE, "interbank", "netting_cycle", State.SETTLING.value, Moves(_settle), batch=1, prefix="cyc",
+    cycles.SETTLE, "interbank", "netting_cycle", CycleState.SETTLING.value, Moves(_settle), batch=1, prefix="cyc",
     about="the positions of a netting cycle are reserved, and then paid",
 )  # fmt: skip
 STAGES = (NET, SETTLE)
