@@ -10,6 +10,7 @@ from clearhouse import ids
 from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.access.callers import Caller
 from clearhouse.kernel.commands.kinds import Kind
+from clearhouse.kernel.commands.submitting import Door
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.pipelines.advancing import Advancer
 from clearhouse.kernel.pipelines.wakes import Wakes
@@ -50,7 +51,8 @@ Owed = tuple[str, str, str]
 class Clearing:
     """Banks that net with each other in a book, and who works for them."""
 
-    house: House
+    database: Database
+    door: Door
     caller: Caller
     book: int = 1
     name: str = "main"
@@ -63,15 +65,19 @@ class Clearing:
     ) -> "Clearing":  # fmt: skip
         somebody = await add(house, "operator", name="who clears", book=name)
         caller = Caller(ids.parse("prn", somebody.id), "who clears", books={name: book}, scopes={book: SCOPES})
-        made = cls(house, caller, book, name)
-        for bic in banks:
-            await made.ask(interbank.KEEP_BANK, KeepBank(bic, f"the bank {bic}"))
-            await made.ask(interbank.OPEN_ACCOUNT, OpenBankAccount("vostro", bic, currency))
-            await made.ask(interbank.FUND_ACCOUNT, FundBankAccount("vostro", bic, currency, funds))
+        made = cls(house.database, house.door, caller, book, name)
+        await made.settle_in(banks, funds, currency)
         return made
 
+    async def settle_in(self, banks: Iterable[str], funds: str, currency: str) -> None:
+        """Let banks be known, with money on their vostros."""
+        for bic in banks:
+            await self.ask(interbank.KEEP_BANK, KeepBank(bic, f"the bank {bic}"))
+            await self.ask(interbank.OPEN_ACCOUNT, OpenBankAccount("vostro", bic, currency))
+            await self.ask(interbank.FUND_ACCOUNT, FundBankAccount("vostro", bic, currency, funds))
+
     async def ask_all(self, kind: Kind[Any, Any], asked: Sequence[Any]) -> list[Any]:
-        return await self.house.door.submit(kind, asked, caller=self.caller, book=self.book)
+        return await self.door.submit(kind, asked, caller=self.caller, book=self.book)
 
     async def ask(self, kind: Kind[Any, Any], command: Any) -> Any:
         """Return the answer to a command; a refusal is raised."""
@@ -116,13 +122,13 @@ class Clearing:
 
     async def worked(self, cycle: Cycle) -> Cycle:
         """Let the worker do everything that is due, and return the cycle as it stands then."""
-        await work(self.house.database)
+        await work(self.database)
         return await self.show(cycle)
 
     async def step(self, cycle: Cycle) -> Cycle:
         """Let the worker take one step, and return the cycle as it stands then."""
         for stage in STAGES:
-            if await advancer(self.house.database).step(stage, self.book):
+            if await advancer(self.database).step(stage, self.book):
                 break
         return await self.show(cycle)
 
@@ -147,11 +153,11 @@ class Clearing:
         }  # fmt: skip
 
     async def show(self, cycle: Cycle) -> Cycle:
-        async with self.house.database.reading([self.book]) as tx:
+        async with self.database.reading([self.book]) as tx:
             return (await cycles.row(tx, cycle.id)).shown()
 
     async def positions(self, cycle: Cycle) -> list[Position]:
-        async with self.house.database.reading([self.book]) as tx:
+        async with self.database.reading([self.book]) as tx:
             return await positions.listed(tx, cycle.id, most=1_000)
 
     async def nets(self, cycle: Cycle) -> dict[str, str]:
@@ -164,7 +170,7 @@ class Clearing:
 
     async def funds(self, currency: str = "USD", banks: Iterable[str] = BANKS) -> dict[str, tuple[str, str]]:
         """Return what is on the vostros, and what of it is held."""
-        async with self.house.database.reading([self.book]) as tx:
+        async with self.database.reading([self.book]) as tx:
             found = {bic: await find_account(tx, "vostro", bic, currency) for bic in banks}
         return {bic: (each.balance, each.held) for bic, each in found.items()}
 
@@ -210,3 +216,16 @@ async def in_own_book(house: House, **how: Any) -> Clearing:
     async with house.database.writing() as tx:
         found = await tx.tuples("SELECT id FROM book WHERE name = %s", [name])
     return await Clearing.built(house, book=int(str(found[0][0])), name=name, **how)
+
+
+async def apart(database: Database, door: Door, *, funds: str = "1000.00", banks: Iterable[str] = BANKS) -> Clearing:
+    """Return a clearing in a new book without going through any door: for laws, which need many."""
+    async with database.writing() as tx:
+        name = f"book-{ids.fresh().hex[-12:]}"
+        [(book,)] = await tx.tuples("INSERT INTO book (name) VALUES (%s) RETURNING id", [name])
+        await tx.do("INSERT INTO ledger_day (book) VALUES (%(book)s)", book=book)
+    number = int(str(book))
+    caller = Caller(ids.derived("who clears"), "who clears", books={name: number}, scopes={number: SCOPES})
+    made = Clearing(database, door, caller, number, name)
+    await made.settle_in(banks, funds, "USD")
+    return made

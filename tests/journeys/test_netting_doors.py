@@ -35,8 +35,8 @@ async def clearing(house: House) -> Clearing:
 
 
 @pytest.fixture
-async def operator(clearing: Clearing) -> httpx.AsyncClient:
-    return await clearing.house.caller("operator", book=clearing.name)
+async def operator(house: House, clearing: Clearing) -> httpx.AsyncClient:
+    return await house.caller("operator", book=clearing.name)
 
 
 async def opened(operator: httpx.AsyncClient, method: str = "multilateral") -> str:
@@ -169,7 +169,7 @@ async def test_every_position_is_explained_by_branches_and_leaves_that_add_up_ex
     cycle = await opened(operator, method)
     owing = await many(clearing)
     ok(await operator.post(f"{NETTING}/cycles/{cycle}/close", json={}))
-    await work(clearing.house.database)
+    await work(clearing.database)
     positions = await listed(operator, f"/cycles/{cycle}/positions", limit=2)
     assert len(positions) == {"gross": 39, "bilateral": 3, "multilateral": 3}[method]
     explained = 0
@@ -196,10 +196,10 @@ async def test_every_position_is_explained_by_branches_and_leaves_that_add_up_ex
 
 
 async def test_a_bank_records_what_it_owes_and_sees_its_own_and_nothing_else(
-    clearing: Clearing, operator: httpx.AsyncClient
+    house: House, clearing: Clearing, operator: httpx.AsyncClient
 ) -> None:
     ann, bob, cid = [
-        await clearing.house.caller("operator", name=bic, book=clearing.name, organisation=bic) for bic in (ANN, BOB, CID)
+        await house.caller("operator", name=bic, book=clearing.name, organisation=bic) for bic in (ANN, BOB, CID)
     ]
     cycle = await opened(operator)
     ok(await ann.post(f"{NETTING}/obligations", json=netted("mine")))
@@ -208,7 +208,7 @@ async def test_a_bank_records_what_it_owes_and_sees_its_own_and_nothing_else(
     for verb, body in (("close", {}), ("settle", None), ("abort", {"reason": "why"}), ("carry", {})):
         assert refused(await ann.post(f"{NETTING}/cycles/{cycle}/{verb}", json=body), 403) == "other_bank"
     ok(await operator.post(f"{NETTING}/cycles/{cycle}/close", json={}))
-    await work(clearing.house.database)
+    await work(clearing.database)
     positions = await listed(operator, f"/cycles/{cycle}/positions")
     for asking, bic in ((ann, ANN), (bob, BOB)):
         assert [each["bank"] for each in await listed(asking, f"/cycles/{cycle}/positions")] == [bic]
@@ -230,8 +230,8 @@ async def test_a_schedule_opens_a_cycle_and_then_closes_settles_and_opens_the_ne
     ok(await operator.post("/api/v1/schedules", json=body))
     for owing in ([(ANN, BOB, "5.00")], [], []):
         ok(await operator.post("/api/v1/schedules/evening/run"))
-        await advancer(clearing.house.database).run(schedules.RUN)
-        await work(clearing.house.database)
+        await advancer(clearing.database).run(schedules.RUN)
+        await work(clearing.database)
         if owing:
             await clearing.owe(*owing)
     found = await listed(operator, "/cycles", currency="USD")
@@ -242,16 +242,16 @@ async def test_a_schedule_opens_a_cycle_and_then_closes_settles_and_opens_the_ne
     assert refused(await operator.post("/api/v1/schedules", json=wrong), 400) == "malformed"
 
 
-async def told(clearing: Clearing) -> list[Body]:
+async def told(house: House, clearing: Clearing) -> list[Body]:
     """Return every event of the book that is about netting."""
-    await clearing.house.seal()
-    auditor = await clearing.house.caller("auditor", book=clearing.name)
+    await house.seal()
+    auditor = await house.caller("auditor", book=clearing.name)
     found = ok(await auditor.get("/api/v1/events", params={"limit": 1000}))["items"]
     return [each for each in found if each["type"].startswith(("interbank.cycle", "interbank.position", "interbank.oblig"))]
 
 
 async def test_everything_that_happens_is_told_as_the_catalogue_has_it(
-    clearing: Clearing, operator: httpx.AsyncClient
+    house: House, clearing: Clearing, operator: httpx.AsyncClient
 ) -> None:
     first = await clearing.open()
     await clearing.owe((ANN, BOB, "5000.00"), (CID, BOB, "5.00"))
@@ -268,7 +268,7 @@ async def test_everything_that_happens_is_told_as_the_catalogue_has_it(
     await clearing.abort(third)
     await clearing.worked(third)
     document = catalogue(EVENTS)
-    events = await told(clearing)
+    events = await told(house, clearing)
     for event in events:
         payload = document["components"]["messages"][event["type"]]["payload"]
         jsonschema_rs.validator_for({**payload, "components": document["components"]}).validate(event)
@@ -281,7 +281,7 @@ async def test_everything_that_happens_is_told_as_the_catalogue_has_it(
 
 
 async def test_what_is_legal_stands_in_the_code_and_in_the_database_alike(clearing: Clearing) -> None:
-    async with clearing.house.database.writing() as tx:
+    async with clearing.database.writing() as tx:
         text = str((await tx.tuples("SELECT prosrc FROM pg_proc WHERE proname = 'refuse_netting_change'"))[0][0])
     for table, legal in (("netting_cycle", TRANSITIONS), ("netting_position", STEPS)):
         for before in legal:

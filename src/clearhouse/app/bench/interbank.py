@@ -16,6 +16,8 @@ from uuid import UUID
 from clearhouse import clock, ids
 from clearhouse.app import server, worker
 from clearhouse.app.bench.houses import WrongCount, folder
+from clearhouse.app.bench.netting import SCOPES as NETTING
+from clearhouse.app.bench.netting import Netting, measured
 from clearhouse.app.bench.rounds import Contestant, Report, race, report
 from clearhouse.app.config import Config
 from clearhouse.asking import Asked
@@ -216,8 +218,8 @@ async def _principal(database: Database) -> UUID:
     return own
 
 
-async def run(seconds: float, *, tell: Tell) -> Report:
-    """Measure everything within so many seconds, and return the report."""
+async def run(seconds: float, *, obligations: int, tell: Tell) -> Report:
+    """Measure everything within so many seconds, and cycles of so many obligations beyond; return the report."""
     begun = perf_counter()
     async with AsyncExitStack() as stack:
         config = Config(data=stack.enter_context(folder()), rate_limit=10_000_000)
@@ -235,6 +237,8 @@ async def run(seconds: float, *, tell: Tell) -> Report:
         server.steady()
         contestants = _contestants(bench)
         await race(contestants, seconds=max(5.0, seconds - (perf_counter() - begun)), tell=tell)
+        netting = Netting(database, door, Caller(by, "the bench", books={"main": 1}, scopes={1: NETTING}), 1)
+        contestants = [*contestants, *(await measured(netting, obligations, tell=tell))]
         await door.close()
         for each in working:
             each.cancel()

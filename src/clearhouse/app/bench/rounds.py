@@ -11,6 +11,7 @@ import msgspec
 
 ROUNDS_MIN = 5
 Turn = Callable[[float], Awaitable[float]]
+Tell = Callable[[str], None]
 
 
 @dataclass(slots=True)

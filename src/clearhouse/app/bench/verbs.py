@@ -80,15 +80,17 @@ def records(*, seconds: int = 60, json: bool = False) -> None:
 
 
 @app.command
-def interbank(*, seconds: int = 60, json: bool = False) -> None:
-    """Measure settlements end to end with the simulated bank, counted in both books.
+def interbank(*, seconds: int = 60, obligations: int = 20_000, json: bool = False) -> None:
+    """Measure settlements end to end with the simulated bank, counted in both books, and the closing of netting cycles.
 
     Parameters
     ----------
     seconds
-        How long the whole run takes, about.
+        How long the settlements take, about; netting takes its time beyond that.
+    obligations
+        How many are in the netting cycle that is closed while others record.
     json
         Print one JSON object instead of a table.
 
     """
-    printing.show(uvloop.run(bench_interbank.run(seconds, tell=tell)), as_json=json)
+    printing.show(uvloop.run(bench_interbank.run(seconds, obligations=obligations, tell=tell)), as_json=json)
