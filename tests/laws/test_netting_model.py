@@ -263,7 +263,7 @@ def test_any_history_of_cycles_comes_to_what_the_model_says(app_dsn: str) -> Non
 
 # One of the processes --------------------------------------------------------------------------------------------------
 
-CLOSINGS = 300 if SOAK else 8
+CLOSINGS = 300 if SOAK else 5
 PROCESSES = 2
 WRITERS = 6
 SECONDS_MAX = 110.0 if not SOAK else 3_000.0

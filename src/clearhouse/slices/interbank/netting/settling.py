@@ -24,7 +24,7 @@ from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.ledger import accounts, holds, posting
 from clearhouse.kernel.ledger.accounts import ChangeAccount, OpenAccount
 from clearhouse.kernel.ledger.transfers import Leg, PostTransaction
-from clearhouse.kernel.pipelines.stages import Failed, Later, Moves, NotYet, Stage
+from clearhouse.kernel.pipelines.stages import BackOff, Failed, Later, Moves, NotYet, Stage
 from clearhouse.refusals import Refusal
 from clearhouse.slices.interbank.netting import cycles
 from clearhouse.slices.interbank.netting.cycle import Cycle, CycleRow, CycleState, PositionState
@@ -67,10 +67,7 @@ async def _net(tx: Tx, batch: Sequence[UUID], at: datetime) -> Mapping[UUID, Not
     """Work out what each bank is to pay or to get in cycles that were closed; nobody waits for this."""
     await tx.tuples(sql["roomy"])
     for cycle in (await cycles.rows(tx, batch)).values():
-        if cycle.netted_at is None:
-            await _netted(tx, cycle, at)
-        else:  # it was asked for while somebody else netted it
-            await tx.do(cycles.sql["settle_cycle"], book=tx.book, id=cycle.id, at=at)
+        await _netted(tx, cycle, at)
     tx.wake(cycles.SETTLE)
     return {}
 
@@ -276,6 +273,7 @@ NET = Stage(
 )  # fmt: skip
 SETTLE = Stage(
     cycles.SETTLE, "interbank", "netting_cycle", CycleState.SETTLING.value, Moves(_settle), batch=1, prefix="cyc",
+    back_off=BackOff(longest_seconds=300.0, tries=2**30),  # it is never given up: money has moved
     about="the positions of a netting cycle are reserved, and then paid",
 )  # fmt: skip
 STAGES = (NET, SETTLE)
