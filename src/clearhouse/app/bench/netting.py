@@ -6,7 +6,6 @@ a door of its own, as in another process, and goes on while the closed cycle is 
 
 import asyncio
 import random
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -15,11 +14,10 @@ from typing import Any
 
 from clearhouse import ids
 from clearhouse.app.bench.houses import WrongCount
-from clearhouse.app.bench.rounds import Contestant, Tell
+from clearhouse.app.bench.rounds import Contestant
 from clearhouse.kernel.access.callers import Caller
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.commands.submitting import Door
-from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.pipelines.advancing import Advancer
 from clearhouse.kernel.pipelines.wakes import Wakes
 from clearhouse.refusals import Refusal
@@ -29,36 +27,26 @@ from clearhouse.slices.interbank.netting import commands, cycles, settling
 from clearhouse.slices.interbank.netting.cycle import CloseCycle, Cycle, OpenCycle
 from clearhouse.slices.interbank.netting.obligations import RecordObligation
 
+SCOPE = commands.SETTLE_SCOPE
 BANKS = 40
 BATCH = 2_000
 IN_FLIGHT = 3
 WRITERS = 4
 ALONE_SECONDS = 1.0
-ROUNDS = 3
-LARGE = 100_000
-SCOPES = frozenset({commands.READ, commands.RECORD_SCOPE, commands.SETTLE_SCOPE, interbank.ACCOUNTS})
+ASKED_MILLISECONDS = 100
 
 
 @dataclass(slots=True)
-class Found:
-    """What one cycle came to."""
+class Bench:
+    """Banks that owe each other, who asks for it, and how many obligations a cycle has that is closed."""
 
-    recorded_a_second: float
-    alone_milliseconds: float
-    beside_milliseconds: float
-    closed_milliseconds: float
-    netted_seconds: float
-
-
-@dataclass(slots=True)
-class Netting:
-    """Banks that owe each other, and who asks for it."""
-
-    database: Database
     door: Door
     caller: Caller
     book: int
+    count: int
     banks: list[str] = field(default_factory=list[str])
+    waits: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    netted: float = 0.0
 
     async def ask(self, kind: Kind[Any, Any], command: Any) -> Any:
         """Return the answer to a command, or raise its refusal."""
@@ -81,9 +69,53 @@ class Netting:
             for number in range(count)
         ]
 
-    async def fill(self, count: int) -> float:
-        """Record so many, and return how many a second that were."""
-        left, start = count, perf_counter()
+    async def recorded(self, _seconds: float) -> float:
+        """Return how many obligations a second are recorded, as found in their cycle."""
+        cycle = await self._open()
+        start = perf_counter()
+        await self._fill()
+        elapsed = perf_counter() - start
+        await self._ended(cycle, self.count)
+        return self.count / elapsed
+
+    async def alone(self, seconds: float) -> float:
+        """Return the milliseconds of the longest wait of who records while nobody closes."""
+        cycle = await self._open()
+        await self._beside(asyncio.sleep(max(seconds, ALONE_SECONDS)))
+        await self._ended(cycle, len(self.waits))
+        return max(took for _, took in self.waits) * 1e3
+
+    async def closed(self, _seconds: float) -> float:
+        """Return the milliseconds of the longest wait of who records while a full cycle closes."""
+        cycle = await self._open()
+        await self._fill()
+        span: list[float] = []
+
+        async def close() -> None:
+            await asyncio.sleep(ALONE_SECONDS / 4)
+            span.append(perf_counter())
+            await self.ask(commands.CLOSE, CloseCycle(cycle.id))
+            span.append(perf_counter())
+            await self._net()
+
+        await self._beside(close())
+        await self._ended(cycle, self.count)
+        begun, over = span
+        return max([took for at, took in self.waits if at + took >= begun and at <= over], default=over - begun) * 1e3
+
+    async def nets(self, seconds: float) -> float:
+        """Return the milliseconds that netting a full cycle took, while others recorded for the next."""
+        if not self.netted:
+            await self.closed(seconds)
+        found, self.netted = self.netted, 0.0
+        return found
+
+    async def _open(self) -> Cycle:
+        answer: Cycle = await self.ask(commands.OPEN, OpenCycle("EUR"))
+        return answer
+
+    async def _fill(self) -> None:
+        left = self.count
 
         async def again() -> None:
             nonlocal left
@@ -94,66 +126,53 @@ class Netting:
                     raise WrongCount(name="obligations", acknowledged=str(mine), found="refusals")
 
         await asyncio.gather(*(again() for _ in range(IN_FLIGHT)))
-        return count / (perf_counter() - start)
 
-    async def measure(self, count: int) -> Found:
-        """Fill a cycle, close it while others record, and net it while they go on."""
-        cycle: Cycle = await self.ask(commands.OPEN, OpenCycle("EUR"))
-        recorded = await self.fill(count)
-        waits: list[tuple[float, float]] = []
-        over = asyncio.Event()
-        writing = [asyncio.create_task(self._write(waits, over)) for _ in range(WRITERS)]
-        await asyncio.sleep(ALONE_SECONDS)
-        begun = perf_counter()
-        await self.ask(commands.CLOSE, CloseCycle(cycle.id))
-        closed = perf_counter()
-        await Advancer(self.database, wake=Wakes(settling.STAGES), chance=Random(1)).run(settling.NET)
-        netted = perf_counter()
+    async def _beside(self, happening: Any) -> None:
+        """Let writers, each with a door of its own, record one obligation after another while something happens."""
+        self.waits, over = [], asyncio.Event()
+        writing = [asyncio.create_task(self._write(over)) for _ in range(WRITERS)]
+        await happening
         over.set()
         await asyncio.gather(*writing)
-        await self._counted(cycle, count)
-        alone = [took for at, took in waits if at + took < begun]
-        beside = [took for at, took in waits if at + took >= begun and at <= closed]
-        return Found(recorded, max(alone) * 1e3, max(beside) * 1e3, (closed - begun) * 1e3, netted - closed)
 
-    async def _write(self, waits: list[tuple[float, float]], over: asyncio.Event) -> None:
-        door = Door(self.database)
+    async def _write(self, over: asyncio.Event) -> None:
+        door = Door(self.door.database)
         while not over.is_set():
             asked, start = self.some(1), perf_counter()
             await door.submit(commands.RECORD, asked, caller=self.caller, book=self.book)
-            waits.append((start, perf_counter() - start))
+            self.waits.append((start, perf_counter() - start))
         await door.close()
 
-    async def _counted(self, cycle: Cycle, least: int) -> None:
-        """Refuse a figure if the cycle has not everything that was recorded; end the one that followed."""
-        async with self.database.reading([self.book]) as tx:
+    async def _net(self) -> None:
+        start = perf_counter()
+        advancer = Advancer(self.door.database, wake=Wakes(settling.STAGES), chance=Random(1))
+        await advancer.run(settling.NET)
+        self.netted = (perf_counter() - start) * 1e3
+
+    async def _ended(self, cycle: Cycle, least: int) -> None:
+        """Leave no cycle open, and refuse a figure if this one has not everything that was recorded."""
+        async with self.door.database.reading([self.book]) as tx:
+            left = await cycles.opened(tx, ["EUR"])
+        await self.ask(commands.CLOSE, CloseCycle(ids.text("cyc", left["EUR"]), last=True))
+        if not self.netted or ids.text("cyc", left["EUR"]) == cycle.id:
+            await self._net()
+        async with self.door.database.reading([self.book]) as tx:
             found = (await cycles.row(tx, cycle.id)).shown()
-            following = await cycles.opened(tx, ["EUR"])
         if (found.obligations or 0) < least:
             raise WrongCount(name="obligations", acknowledged=str(least), found=str(found.obligations))
-        await self.ask(commands.CLOSE, CloseCycle(ids.text("cyc", following["EUR"]), last=True))
 
 
-async def measured(netting: Netting, count: int, *, tell: Tell) -> Sequence[Contestant]:
-    """Return what cycles of so many obligations come to; of large ones a single cycle."""
-    await netting.prepare()
-    found: list[Found] = []
-    for number in range(1 if count >= LARGE else ROUNDS):
-        found.append(await netting.measure(count))
-        tell(f"netting, round {number + 1}: {found[-1]}")
-
-    def line(name: str, unit: str, figure: str) -> Contestant:
-        figures = [float(getattr(each, figure)) for each in found]
-
-        async def turn(_: float) -> float:
-            return statistics.median(figures)
-
-        return Contestant(name, unit, turn, figures=figures)
-
+async def contestants(door: Door, caller: Caller, book: int, count: int) -> Sequence[Contestant]:
+    """Return what is measured of netting, with cycles of so many obligations."""
+    bench = Bench(door, caller, book, count)
+    await bench.prepare()
+    waiting = "recording obligations, the longest wait"
     return [
-        line("recording obligations", "obligations/s", "recorded_a_second"),
-        line("longest wait of who records, nobody closing", "ms", "alone_milliseconds"),
-        line(f"longest wait while a cycle of {count:,} closes", "ms", "beside_milliseconds"),
-        line(f"closing a cycle of {count:,} among others", "ms", "closed_milliseconds"),
-        line(f"netting {count:,} obligations afterwards", "s", "netted_seconds"),
-    ]
+        Contestant("recording obligations", "obligations/s", bench.recorded),
+        Contestant(waiting, "milliseconds", bench.alone),
+        Contestant(
+            f"the longest wait while a cycle of {count:,} closes", "milliseconds", bench.closed, waiting,
+            asked=ASKED_MILLISECONDS,
+        ),
+        Contestant(f"netting {count:,} obligations once closed", "milliseconds", bench.nets),
+    ]  # fmt: skip
