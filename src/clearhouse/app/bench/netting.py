@@ -64,9 +64,10 @@ class Bench:
 
     def some(self, count: int) -> list[RecordObligation]:
         """Return obligations that nobody has recorded yet."""
+        pairs = [random.sample(self.banks, 2) for _ in range(count)]
         return [
-            RecordObligation(f"NET-{ids.fresh().hex}", *random.sample(self.banks, 2), f"{number % 900 + 1}.25", "EUR")
-            for number in range(count)
+            RecordObligation(f"NET-{ids.fresh().hex}", payer, payee, f"{place % 900 + 1}.25", "EUR")
+            for place, (payer, payee) in enumerate(pairs)
         ]
 
     async def recorded(self, _seconds: float) -> float:
