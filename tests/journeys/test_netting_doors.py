@@ -65,7 +65,7 @@ WRONG = [
     ({"amount": "1.001"}, 400, "too_many_decimals"),
     ({"amount": "ten"}, 400, "malformed_amount"),
     ({"currency": "EUR"}, 422, "correspondent_missing"),
-    ({"currency": "XXX"}, 422, "currency_unknown"),
+    ({"currency": "ZZZ"}, 422, "currency_unknown"),
     ({"cycle": "cyc_00000000000000000000000001"}, 409, "cycle_not_open"),
     ({"obligation_id": ""}, 400, "malformed"),
     ({"reference": "a\nb"}, 400, "malformed"),
@@ -138,7 +138,7 @@ async def test_what_is_not_there_is_not_found(operator: httpx.AsyncClient) -> No
         ("/positions/nothing/obligations", "position_not_found"), ("/obligations/none", "obligation_not_found"),
     ):  # fmt: skip
         assert refused(await operator.get(f"{NETTING}{path}"), 404) == code
-    assert refused(await operator.post(f"{NETTING}/cycles", json={"currency": "XXX"}), 422) == "currency_unknown"
+    assert refused(await operator.post(f"{NETTING}/cycles", json={"currency": "ZZZ"}), 422) == "currency_unknown"
 
 
 async def test_a_key_makes_opening_and_closing_harmless_to_repeat(operator: httpx.AsyncClient) -> None:
