@@ -90,12 +90,17 @@ WHO: Mapping[Asked, str] = {
     ("get", "/approvals/policies"): "viewer operator approver auditor admin",
     ("get", "/approvals/policies/{policy}"): "viewer operator approver auditor admin",
     ("post", "/approvals/policies"): "admin",
+    ("get", "/approvals/policies/{policy}/versions"): "viewer operator approver auditor admin",
+    ("post", "/approvals/policies/{policy}/retire"): "admin",
+    ("post", "/approvals/batch/approve"): "approver",
+    ("post", "/approvals/batch/reject"): "approver",
+    ("post", "/approvals/batch/withdraw"): "operator admin",
     ("get", "/approvals/inbox"): "viewer operator approver auditor admin",
     ("get", "/approvals"): "viewer operator approver auditor admin",
     ("get", "/approvals/{approval}"): "viewer operator approver auditor admin",
     ("post", "/approvals/{approval}/approve"): "approver",
     ("post", "/approvals/{approval}/reject"): "approver",
-    ("post", "/approvals/{approval}/withdraw"): "operator",
+    ("post", "/approvals/{approval}/withdraw"): "operator admin",
     ("get", "/settlements"): "viewer operator approver auditor",
     ("post", "/settlements"): "operator",
     ("post", "/settlements/batch"): "operator",
@@ -201,6 +206,9 @@ BODIES: Mapping[Asked, Any] = {
     ("put", "/access/principals/{principal}/roles"): {"roles": ["viewer"]},
     ("post", "/access/principals/{principal}/keys"): {},
     ("post", "/approvals/policies"): {"kind": PAPER, "levels": [{"role": "approver"}]},
+    ("post", "/approvals/batch/approve"): [{"approval": "apr_nothing", "level": 1}],
+    ("post", "/approvals/batch/reject"): [{"approval": "apr_nothing", "remark": "too much"}],
+    ("post", "/approvals/batch/withdraw"): [{"approval": "apr_nothing"}],
     ("post", "/approvals/{approval}/approve"): {"level": 1},
     ("post", "/approvals/{approval}/reject"): {"remark": "too much"},
     ("post", "/approvals/{approval}/withdraw"): {},
@@ -335,7 +343,7 @@ async def test_the_table_of_who_may_what_names_every_route_and_no_other(house: H
 @pytest.mark.parametrize("role", ROLES)
 async def test_a_role_may_do_what_the_table_says_and_nothing_else(house: House, role: str) -> None:
     caller = await house.caller(role, kind="person", organisation="org1")
-    things = await filled(house, ok(await caller.get(WHOAMI))["id"] if role == "operator" else None)
+    things = await filled(house, ok(await caller.get(WHOAMI))["id"] if role in {"operator", "admin"} else None)
     answers = {each: await tried(caller, each, things) for each in await routes(house)}
     wrong = {
         route: (answer.status_code, answer.text[:100])
