@@ -8,6 +8,7 @@ import pytest
 
 from clearhouse import ids
 from clearhouse.kernel.reconciliation.breaks import break_ref
+from clearing import Clearing, netted
 from house import House, client, movement, ok, refused, transaction
 from letters import left
 from papers import PAPER, Desk
@@ -122,6 +123,20 @@ WHO: Mapping[Asked, str] = {
     ("get", "/compliance/limits"): "viewer operator approver auditor",
     ("post", "/compliance/limits"): "operator",
     ("post", "/compliance/names"): "operator",
+    ("get", "/netting/cycles"): "viewer operator approver auditor",
+    ("post", "/netting/cycles"): "operator",
+    ("get", "/netting/cycles/{cycle}"): "viewer operator approver auditor",
+    ("post", "/netting/cycles/{cycle}/close"): "operator",
+    ("post", "/netting/cycles/{cycle}/settle"): "operator",
+    ("post", "/netting/cycles/{cycle}/abort"): "operator",
+    ("post", "/netting/cycles/{cycle}/carry"): "operator",
+    ("get", "/netting/cycles/{cycle}/obligations"): "viewer operator approver auditor",
+    ("get", "/netting/cycles/{cycle}/positions"): "viewer operator approver auditor",
+    ("post", "/netting/obligations"): "operator",
+    ("post", "/netting/obligations/batch"): "operator",
+    ("get", "/netting/obligations/{obligation}"): "viewer operator approver auditor",
+    ("get", "/netting/positions/{position}"): "viewer operator approver auditor",
+    ("get", "/netting/positions/{position}/obligations"): "viewer operator approver auditor",
     ("get", "/settlement"): "viewer operator approver auditor",
     ("post", "/settlement/create"): "operator",
     ("get", "/settlement/{settleid}"): "viewer operator approver auditor",
@@ -212,6 +227,12 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/windows"): {"currency": "EUR", "calendar": "TARGET2"},
     ("post", "/compliance/limits"): {"currency": "USD", "single": "1000000.00"},
     ("post", "/compliance/names"): {"source": "eu", "names": ["Ivan Grozny"]},
+    ("post", "/netting/cycles"): {"currency": "CHF"},
+    ("post", "/netting/cycles/{cycle}/close"): {},
+    ("post", "/netting/cycles/{cycle}/abort"): {"reason": "a mistake"},
+    ("post", "/netting/cycles/{cycle}/carry"): {},
+    ("post", "/netting/obligations"): netted("OBL-new"),
+    ("post", "/netting/obligations/batch"): [netted("OBL-newer")],
     ("post", "/settlement/create"): STRUCTURE | {"settleid": "another"},
     ("post", "/settlement/{settleid}/update"): {"record": {"app": "a", "op": 1}},
     ("post", "/settlement/{settleid}/upload"): {"app": "a", "op": 1},
@@ -271,6 +292,7 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
     town = await Town.built(house)
     await desk.rule({"role": "approver"}, kind="interbank.release")
     doubtful, fresh = await town.doubtful(), await town.execute("1.00")
+    cleared = await Clearing.built(house)
     hook = ok(await house.admin.post("/api/v1/webhooks", json={"url": "https://192.0.2.7/"}))["webhook"]
     return {
         "{settlement}/release": f"{doubtful.id}/release", "{settlement}": fresh.id, "{side}": "nostro", "{bank}": PAYEE,
@@ -278,6 +300,7 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
         "{account}": account["id"], "{transaction}": paid["id"], "{hold}": held["transfers"][0], "{day}": "2020-01-01",
         "{principal}": somebody.id, "{key_id}": somebody.key, "{calendar}": "payouts",
         "{approval}": asked.id, "{policy}": PAPER, "{settleid}": "calls",
+        **await cleared.everything(),
         "{webhook}": hook["id"], "{letter}": await left(house.database),
         "{rule_set}": "files", "{run}": run,
         "{job}": "schedules.run", "{schedule}": "nightly",

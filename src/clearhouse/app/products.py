@@ -23,6 +23,10 @@ from clearhouse.slices.interbank import commands as interbank
 from clearhouse.slices.interbank import engine, reports_http, settlements_http, waking
 from clearhouse.slices.interbank import rpc as interbank_rpc
 from clearhouse.slices.interbank.figures import figures as interbank_figures
+from clearhouse.slices.interbank.netting import closing as netting_closing
+from clearhouse.slices.interbank.netting import commands as netting
+from clearhouse.slices.interbank.netting import http as netting_http
+from clearhouse.slices.interbank.netting import settling as netting_settling
 from clearhouse.slices.operations import (
     access_http,
     approvals_http,
@@ -107,6 +111,14 @@ INTERBANK = Product(
     events=interbank.EVENTS,
     figures=(interbank_figures,),
 )
+NETTING = Product(
+    routers=(netting_http.router,),
+    scopes=netting.SCOPES,
+    kinds=netting.ALL,
+    events=netting.EVENTS,
+    stages=netting_settling.STAGES,
+    jobs=(netting_closing.TURN_CYCLE,),
+)
 RECORDS = Product(
     routers=(records_routes.router,),
     works=(bookings.book, merging.merge, snapshots.snap, staging.sweep),
@@ -114,7 +126,7 @@ RECORDS = Product(
     kinds=records_commands.ALL,
     events=records_commands.EVENTS,
 )
-PRODUCTS = (OPERATIONS, RECORDS, INTERBANK)
+PRODUCTS = (OPERATIONS, RECORDS, INTERBANK, NETTING)
 SERVICES = tuple(service for product in PRODUCTS for service in product.services)
 EVENTS = {
     name: told

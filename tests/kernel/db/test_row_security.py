@@ -22,6 +22,7 @@ from clearhouse.slices.interbank.rules import SetLimit, SetNames, SetWindow
 from clearhouse.slices.records import snapshots
 from clearhouse.slices.records.merging import ROWS_AT_ONCE
 from clearhouse.slices.records.streams import LINES
+from clearing import Clearing
 from correspondent import correspondent, order
 from house import House, movement, ok, post
 from letters import left
@@ -137,6 +138,7 @@ async def settle(house: House, book: str) -> None:
     await town.give_back(done)
     await town.settle()
     await town.compare()
+    await (await Clearing.built(house, book=number_of(book), name=book)).everything()
     await bank(house, number_of(book))
 
 
