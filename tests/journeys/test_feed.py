@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import uvicorn
 
-from clearhouse.slices.operations import feed_http
+from clearhouse.transport.http import following as transport_following
 from hooking import Hooks
 from house import House, client, ok, refused
 from people import add
@@ -163,7 +163,7 @@ async def test_one_who_reads_nothing_holds_nobody_back(hooks: Hooks, url: str) -
 async def test_a_line_that_is_quiet_says_now_and_then_that_it_is_there(
     hooks: Hooks, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_http, "HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr(transport_following, "HEARTBEAT_SECONDS", 0.0)
     async with (
         following(url, hooks.operator.headers["Authorization"], type="nothing.") as follower,
         asyncio.timeout(SECONDS_MAX),

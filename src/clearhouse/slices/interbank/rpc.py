@@ -5,6 +5,7 @@ Promise: what is asked here is judged by the very types that HTTP reads into, so
 
 from collections.abc import AsyncIterator
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -21,7 +22,7 @@ from clearhouse.slices.interbank.reconciling import SCOPE, compare
 from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement
 from clearhouse.slices.interbank.telling import Listening, tell
 from clearhouse.transport.rpc.problems import Context
-from clearhouse.transport.rpc.serving import visit
+from clearhouse.transport.rpc.serving import credential, visit
 from clearhouse.v1 import interbank_pb2 as wire
 from clearhouse.v1 import interbank_pb2_grpc as stubs
 
@@ -98,12 +99,12 @@ class SettlementEngine(stubs.SettlementEngineServicer):
     async def StreamSettlementEvents(  # noqa: N802 - a call is named by its contract
         self, request: wire.StreamSettlementEventsRequest, context: Context
     ) -> AsyncIterator[wire.SettlementEvent]:
-        """Tell what happens to settlements, until the caller leaves."""
-        del context
+        """Tell what happens to settlements, until the caller leaves, or may no longer hear of it."""
         here = visit()
         book = here.require(commands.READ, request.book or None)
         wanted = Listening(list(request.settlement_ids), list(request.banks), party(here.caller))
-        async for told in tell(here.door.database, book, wanted, after=request.after):
+        may = partial(here.may_still, commands.READ, book, *credential(context))
+        async for told in tell(here, book, wanted, after=request.after, may=may):
             change = told.change
             yield wire.SettlementEvent(
                 id=told.id, type=told.type, settlement_id=told.settlement, state=state(change.state.value),

@@ -12,8 +12,10 @@ from clearhouse.slices.interbank.parties import party, require_payer
 from clearhouse.slices.interbank.reading import Detail, Wanted
 from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement, State
 from clearhouse.slices.interbank.stopping import CancelSettlement, Release, ReleaseSettlement, Why
+from clearhouse.slices.interbank.telling import Listening, Told
 from clearhouse.transport.http import bulk
 from clearhouse.transport.http.bulk import BODY_BYTES_MAX, Results
+from clearhouse.transport.http.following import After, Following, Last, Place
 from clearhouse.transport.http.paging import Cursor, Limit, Page, page
 from clearhouse.transport.http.routes import body, get, post
 from clearhouse.transport.http.visits import Book, IdempotencyKey, here
@@ -84,6 +86,28 @@ async def list_settlements(
     return page(request, found, limit, lambda each: each.id)
 
 
+@get("/events", summary="Read or follow what happens to settlements")
+async def list_events(
+    request: Asking, book: Book = None, limit: Limit = 100, after: After = None, cursor: Place = None,
+    settlements: Annotated[
+        str, QueryParameter(name="settlement", required=False, max_length=3_100, description="Of these, with commas between.")
+    ] = "",
+    banks: Annotated[
+        str, QueryParameter(name="bank", required=False, max_length=300, description="Of these, with commas between.")
+    ] = "",
+    last: Last = None,
+) -> Response[Page[Told]]:  # fmt: skip
+    """Return what happened to settlements, in order; with `Accept: text/event-stream`, also what happens, as it does."""
+    visit = here(request)
+    number = visit.require(commands.READ, book)
+    wanted = Listening(_words(settlements), _words(banks), party(visit.caller))
+    return await Following(request, commands.READ, number, wanted.hear).answer(last or cursor or after, limit)
+
+
+def _words(text: str) -> list[str]:
+    return [each for each in text.split(",") if each]
+
+
 @get("/{settlement:str}", summary="Show a settlement")
 async def show_settlement(request: Asking, settlement: SettlementPath, book: Book = None) -> Detail:
     """Return a settlement with every step it took and what had to be put right of it."""
@@ -126,7 +150,7 @@ async def _payer(request: Asking, settlement: str, book: str | None) -> None:
 router = Router(
     "/settlements",
     route_handlers=[
-        execute_settlement, execute_settlements, list_settlements, show_settlement, cancel_settlement, release_settlement,
+        execute_settlement, execute_settlements, list_settlements, list_events, show_settlement, cancel_settlement, release_settlement,
     ],
     tags=["settlements"],
 )  # fmt: skip
