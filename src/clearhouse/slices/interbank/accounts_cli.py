@@ -125,7 +125,7 @@ def limit(
     currency: str, *, bank: Annotated[str | None, Parameter(help="Of this bank; else of every one without its own.")] = None,
     single: str | None = None, daily: str | None = None, hourly: int | None = None, how: Asked = ASKED,
 ) -> None:  # fmt: skip
-    """Set what may leave unseen: in one settlement, in a business day, and how many in an hour. What is not given is free."""
+    """Set what may leave unseen: in one settlement, in a business day, how many in an hour. What is not given is free."""
     wanted = {"currency": currency, "bank": bank, "single": single, "daily": daily, "hourly": hourly}
     show(server().post(LIMITS, wanted, key=how.key, book=how.book), json=how.json)
 

@@ -17,6 +17,7 @@ from clearhouse.slices.interbank.banks import (
     KeepBank,
     OpenBankAccount,
 )
+from clearhouse.slices.interbank.parties import EVERY_BANK, READ
 from clearhouse.slices.interbank.reconciling import RECONCILE, SCOPE
 from clearhouse.slices.interbank.rows import Change
 from clearhouse.slices.interbank.rules import Limit, NamesSet, SetLimit, SetNames, SettlementWindow, SetWindow
@@ -25,8 +26,8 @@ from clearhouse.slices.interbank.stopping import CancelSettlement, Release, Rele
 from clearhouse.slices.interbank.turns import Initiate, Orders
 from clearhouse.slices.interbank.waking import Wake
 
-READ, EXECUTE, ACCOUNTS, RULES, ENGINE = (
-    "interbank:read", "interbank:execute", "interbank:accounts", "interbank:rules", "interbank:engine",
+EXECUTE, GIVE_UP, ACCOUNTS, RULES, ENGINE = (
+    "interbank:execute", "interbank:release", "interbank:accounts", "interbank:rules", "interbank:engine",
 )  # fmt: skip
 
 
@@ -97,7 +98,7 @@ CANCEL = Kind(
     events={"interbank.rolled_back": Change},
 )  # fmt: skip
 RELEASE = Kind(
-    "interbank.release", EXECUTE, stopping.release_by_hand, Release, _released, natural=False,
+    "interbank.release", GIVE_UP, stopping.release_by_hand, Release, _released, natural=False,
     events={"interbank.release_asked": ReleaseSettlement, "interbank.failed": Change},
 )  # fmt: skip
 INITIATE = Kind("interbank.initiate", ENGINE, turns.initiate, Orders, _initiated, events={"interbank.turn": dict[str, int]})
@@ -144,8 +145,9 @@ EVENTS: Mapping[str, Any] = dict.fromkeys(
 )  # fmt: skip
 
 SCOPES: Mapping[Role, tuple[Scope, ...]] = {
-    "viewer": (READ,),
-    "operator": (READ, EXECUTE, ACCOUNTS, RULES, SCOPE),
-    "approver": (READ,),
-    "auditor": (READ,),
+    "viewer": (READ, EVERY_BANK),
+    "operator": (READ, EVERY_BANK, EXECUTE, GIVE_UP, ACCOUNTS, RULES, SCOPE),
+    "approver": (READ, EVERY_BANK),
+    "auditor": (READ, EVERY_BANK),
+    "party": (READ, EXECUTE),
 }

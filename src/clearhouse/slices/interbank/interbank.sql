@@ -14,9 +14,9 @@ ON CONFLICT (book) DO UPDATE SET version = v.version + 1
 SELECT bic, name, state, opened_at FROM interbank_bank WHERE book = %(book)s ORDER BY bic
 
 -- name: banks_page
--- Banks by their BIC.
+-- Banks by their BIC, or only one.
 SELECT bic, name, state, opened_at FROM interbank_bank
-WHERE book = %(book)s AND bic > %(after)s ORDER BY bic LIMIT %(most)s
+WHERE book = %(book)s AND bic > %(after)s AND (%(only)s::text IS NULL OR bic = %(only)s) ORDER BY bic LIMIT %(most)s
 
 -- name: bank
 -- A bank.

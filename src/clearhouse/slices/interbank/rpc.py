@@ -13,11 +13,11 @@ import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from clearhouse import clock
-from clearhouse.refusals import Malformed
-from clearhouse.slices.interbank import banks, commands, reading
+from clearhouse.refusals import Malformed, Refusal
+from clearhouse.slices.interbank import banks, commands, reading, views
 from clearhouse.slices.interbank.banks import BankAccount, NoSuchAccount, Side
 from clearhouse.slices.interbank.engines import channel_of
-from clearhouse.slices.interbank.parties import party, require_ours, require_payer
+from clearhouse.slices.interbank.parties import party, require_ours
 from clearhouse.slices.interbank.reconciling import SCOPE, compare
 from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement
 from clearhouse.slices.interbank.telling import Listening, tell
@@ -44,21 +44,23 @@ class SettlementEngine(stubs.SettlementEngineServicer):
         """Validate an obligation and lock its funds."""
         del context
         command = _command(request)
-        require_payer(visit().caller, command.from_bank)
-        found = await visit().submit(
-            commands.EXECUTE_SETTLEMENT, command, book=request.book or None, key=request.idempotency_key or None
-        )
-        return wire.ExecuteSettlementResponse(settlement=shown(found))
+        here = visit()
+        here.require(commands.EXECUTE, request.book or None)
+        found = await views.execute(here, [command], book=request.book or None, key=request.idempotency_key or None)
+        if isinstance(found[0], Refusal):
+            raise found[0]
+        return wire.ExecuteSettlementResponse(settlement=shown(found[0]))
 
     async def GetSettlementStatus(  # noqa: N802 - a call is named by its contract
         self, request: wire.GetSettlementStatusRequest, context: Context
     ) -> wire.GetSettlementStatusResponse:
         """Return a settlement with its steps."""
         del context
+        mine = party(visit().caller)
         async with visit().reading(commands.READ, request.book or None) as tx:
-            found = await reading.detail(tx, request.settlement_id, party=party(visit().caller))
+            found = await reading.detail(tx, request.settlement_id, party=mine)
         steps = [wire.Checkpoint(attempt=each.attempt, step=each.step, at=instant(each.at)) for each in found.checkpoints]
-        return wire.GetSettlementStatusResponse(settlement=shown(found.settlement), checkpoints=steps)
+        return wire.GetSettlementStatusResponse(settlement=shown(views.shown(found.settlement, mine)), checkpoints=steps)
 
     async def GetNostroBalance(  # noqa: N802 - a call is named by its contract
         self, request: wire.GetNostroBalanceRequest, context: Context

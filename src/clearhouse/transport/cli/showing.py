@@ -48,7 +48,8 @@ def show_tree(answer: Mapping[str, Any], *, json: bool) -> None:
     if json:
         _json(answer)
     else:
-        _console().print(_branch(answer["tree"], Tree("")).children[0])
+        for each in (answer["tree"], *answer.get("afterwards", ())):
+            _console().print(_branch(each, Tree("")).children[0])
 
 
 def _branch(node: Mapping[str, Any], above: Tree) -> Tree:

@@ -29,7 +29,7 @@ class Feed:
     async def pages(
         self, database: Database, book: int, cursor: Cursor, may: Callable[[], Awaitable[bool]]
     ) -> AsyncIterator[Page]:
-        """Give the events of a book page by page, empty ones now and then, as long as somebody may and the server is there."""
+        """Give the events of a book page by page, some of them empty, as long as somebody may and the server is there."""
         while not self.is_over and await may():
             strokes = self.bell.strokes
             async with database.reading([book]) as tx:
