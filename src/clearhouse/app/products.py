@@ -8,6 +8,8 @@ from litestar import Router
 
 from clearhouse.kernel.access import roles
 from clearhouse.kernel.access.roles import Role, Scope
+from clearhouse.kernel.approvals import defaults
+from clearhouse.kernel.approvals.defaults import Default
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.inbox.messages import Subscription
@@ -50,7 +52,8 @@ from clearhouse.transport.webhooks.delivering import deliver
 class Product:
     """A slice, as it is put into the house: routes, gRPC, what happens by itself, roles, what is told and listened to.
 
-    `events` are those that no command makes, each with the type of its data.
+    `events` are those that no command makes, each with the type of its data; `policies` say who approves what, in a book
+    that has not said so itself.
     """
 
     routers: tuple[Router, ...]
@@ -63,6 +66,7 @@ class Product:
     events: Mapping[str, Any] = field(default_factory=dict[str, Any])
     subscriptions: tuple[Subscription, ...] = ()
     figures: tuple[Figures, ...] = ()
+    policies: tuple[Default, ...] = ()
 
 
 OPERATIONS = Product(
@@ -95,6 +99,7 @@ INTERBANK = Product(
     kinds=interbank.ALL,
     events=interbank.EVENTS,
     figures=(interbank_figures,),
+    policies=interbank.POLICIES,
 )
 RECORDS = Product(
     routers=(records_routes.router,),
@@ -117,5 +122,6 @@ SUBSCRIPTIONS = tuple(each for product in PRODUCTS for each in product.subscript
 WORKS = tuple(work for product in PRODUCTS for work in product.works)
 for product in PRODUCTS:
     roles.extend(product.scopes)
+    defaults.declare(product.policies)
     declared.declare(product.stages, product.jobs)
 STAGES = tuple(declared.STAGES.values())

@@ -122,13 +122,12 @@ async def test_beyond_a_limit_a_person_looks(town: Town, limit: dict[str, Any], 
     assert [(await town.execute("100.00")).waiting_for or "" for _ in told] == told
 
 
-async def test_without_rules_for_reviews_a_hit_waits_until_there_are_some(town: Town, house: House) -> None:
+async def test_without_anybody_who_approves_a_hit_waits_until_there_is_somebody(town: Town, house: House) -> None:
     await town.ask(commands.SET_LIMIT, SetLimit("USD", single="50.00"))
     hit = await town.execute()
-    assert (hit.state, hit.reason, hit.review) == (State.PENDING, "no_policy", None)
+    assert (hit.state, hit.reason, hit.review) == (State.PENDING, "nobody_can_approve", None)
     desk = Desk(house)
     await desk.hire("anna", "approver")
-    await desk.rule(APPROVER, kind="interbank.review")
     with time_machine.travel(clock.now() + timedelta(minutes=2), tick=True):
         await town.settle()
         review = str((await town.show(hit)).review)

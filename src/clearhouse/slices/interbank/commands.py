@@ -5,6 +5,7 @@ from typing import Any
 
 from clearhouse.asking import Asked
 from clearhouse.kernel.access.roles import Role, Scope
+from clearhouse.kernel.approvals.defaults import Default
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.slices.interbank import answers, banks, executing, rules, stopping, turns, waking
@@ -143,6 +144,9 @@ EVENTS: Mapping[str, Any] = dict.fromkeys(
     ],
     Change,
 )  # fmt: skip
+
+# A hit is looked at, and what is in doubt is given up, by one who had no hand in it, unless a book says otherwise.
+POLICIES = (Default(executing.REVIEW), Default(stopping.RELEASE))
 
 SCOPES: Mapping[Role, tuple[Scope, ...]] = {
     "viewer": (READ, EVERY_BANK),

@@ -37,7 +37,8 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
     amount: str
     currency: str
     id: str | None = None
-    at: datetime | date | None = None
+    at: datetime | None = None
+    day: date | None = None
     note: str | None = None
     parts: list["Part"] = []
 
@@ -101,14 +102,14 @@ class _Money:
 
     def part(
         self, what: What, minor: int, parts: Sequence[Part] = (), *, own: str | None = None,
-        at: datetime | date | None = None, note: str | None = None,
+        at: datetime | None = None, day: date | None = None, note: str | None = None,
     ) -> Part:  # fmt: skip
         """Return a part; if there are parts of it that do not add up to it, what is missing is one more."""
         found = list(parts)
         rest = minor - sum(minor_units(each.amount, self.exponent) for each in found)
         if found and rest:
             found.append(self.part("unexplained", rest))
-        return Part(what, decimal_text(minor, self.exponent), self.currency, own, at, note or None, found)
+        return Part(what, decimal_text(minor, self.exponent), self.currency, own, at, day, note or None, found)
 
 
 async def settlement(tx: Tx, text: str, *, party: str | None = None) -> Explanation:
@@ -152,10 +153,10 @@ async def _lines(tx: Tx, found: Settlement, captures: Sequence[_Capture]) -> Map
 def _transfer(money: _Money, capture: _Capture, lines: Mapping[str, list[_Line]]) -> Part:
     own = ids.text("trf", capture.id)
     told = lines.get(own, [])
-    parts = [money.part("statement_line", -each.amount, own=each.id, at=each.day, note=each.reference) for each in told]
+    parts = [money.part("statement_line", -each.amount, own=each.id, day=each.day, note=each.reference) for each in told]
     if told and sum(-each.amount for each in told) != capture.amount:  # the bank told several payments in one line
         whole = ", ".join(f"of {decimal_text(-each.amount, money.exponent)}" for each in told)
-        parts = [money.part("statement_line", capture.amount, own=told[0].id, at=told[0].day, note=whole[:200])]
+        parts = [money.part("statement_line", capture.amount, own=told[0].id, day=told[0].day, note=whole[:200])]
     return money.part("transfer", capture.amount, parts, own=own, at=capture.booked)
 
 
@@ -179,7 +180,7 @@ async def difference(tx: Tx, text: str, *, party: str | None = None) -> Explanat
 
 
 def _leaves(money: _Money, left: Sequence[_Open], sign: int) -> list[Part]:
-    leaves = [money.part("item", sign * each.amount, own=each.id, at=each.day, note=each.reference) for each in left]
+    leaves = [money.part("item", sign * each.amount, own=each.id, day=each.day, note=each.reference) for each in left]
     rest = left[0].total - sum(each.amount for each in left)
     if len(left) < left[0].count:
         leaves.append(money.part("others", sign * rest, note=f"{left[0].count - len(left)} smaller ones"))

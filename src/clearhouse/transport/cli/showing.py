@@ -57,7 +57,7 @@ def _branch(node: Mapping[str, Any], above: Tree) -> Tree:
         node["amount"],
         node["currency"],
         node["what"].replace("_", " "),
-        *(node.get(name) for name in ("id", "note", "at")),
+        *(node.get(name) for name in ("id", "note", "at", "day")),
     ]
     here = above.add(escape("  ".join(str(each) for each in words if each is not None)))
     for each in node.get("parts", ()):
