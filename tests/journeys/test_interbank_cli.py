@@ -129,6 +129,33 @@ def test_a_settlement_is_executed_followed_shown_and_listed(interbank: Interbank
     assert own in interbank("settlements").out
 
 
+def test_what_happened_is_listed_followed_and_explained(
+    interbank: Interbank, server: Program, key: str
+) -> None:
+    own = execute(interbank, "OBL-followed", "21.00")
+    completed(interbank, own)
+    interbank("reconcile", "--json")
+    shown = interbank("explain", own)
+    assert (shown.status, "21.00  USD  statement line" in shown.out) == (0, True)
+    assert interbank("explain", own, "--json").json["tree"]["amount"] == "21.00"
+    listed = until(lambda: [each["type"] for each in interbank("events", "--settlement", own, "--json").json][2:])
+    assert listed[-1] == "interbank.completed"
+    assert own in interbank("events", "--bank", PAYER, "--bank", PAYEE, "--limit", "1000").out
+    report = interbank("reports", "--json").json[0]["id"]
+    assert "difference" in interbank("explain-report", report).out
+    following = subprocess.Popen(
+        [sys.executable, "-P", "-m", "clearhouse.app.cli", "interbank", "follow", "--settlement", own],
+        stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"CLEARHOUSE_URL": server.url, "CLEARHOUSE_KEY": key, "PYTHONPATH": libraries()},
+    )  # fmt: skip
+    try:
+        assert following.stdout is not None
+        assert json.loads(following.stdout.readline())["settlement"] == own
+    finally:
+        following.kill()
+        following.communicate()
+
+
 def test_a_settlement_that_waits_for_its_window_is_cancelled(interbank: Interbank) -> None:
     assert interbank("window", "USD", "never-open", "--method", "LOCAL_ACH").status == 2
     interbank("limit", "USD", "--bank", PAYER, "--single", "500.00", "--daily", "900.00", "--hourly", "1000")

@@ -19,6 +19,7 @@ from clearhouse.kernel.pipelines.stages import Stage
 from clearhouse.slices.interbank import accounts_http as interbank_accounts
 from clearhouse.slices.interbank import commands as interbank
 from clearhouse.slices.interbank import engines, reports_http, settlements_http
+from clearhouse.slices.interbank import health as interbank_health
 from clearhouse.slices.interbank import rpc as interbank_rpc
 from clearhouse.slices.interbank.figures import figures as interbank_figures
 from clearhouse.slices.operations import (
@@ -30,6 +31,7 @@ from clearhouse.slices.operations import (
     commands,
     events_http,
     feed_http,
+    health,
     inbox_http,
     jobs_http,
     ledger_http,
@@ -44,6 +46,7 @@ from clearhouse.slices.records import bookings, staging
 from clearhouse.slices.records import commands as records_commands
 from clearhouse.slices.records import routes as records_routes
 from clearhouse.transport.http.application import Figures
+from clearhouse.transport.http.health import Check
 from clearhouse.transport.rpc.serving import Service
 from clearhouse.transport.webhooks.delivering import deliver
 
@@ -67,6 +70,7 @@ class Product:
     subscriptions: tuple[Subscription, ...] = ()
     figures: tuple[Figures, ...] = ()
     policies: tuple[Default, ...] = ()
+    checks: tuple[Check, ...] = ()
 
 
 OPERATIONS = Product(
@@ -90,6 +94,7 @@ OPERATIONS = Product(
     events=commands.EVENTS,
     stages=schedules.STAGES,
     jobs=(closing.CLOSE_DAY,),
+    checks=health.CHECKS,
 )
 INTERBANK = Product(
     routers=(settlements_http.router, *interbank_accounts.ROUTERS, reports_http.router),
@@ -100,6 +105,7 @@ INTERBANK = Product(
     events=interbank.EVENTS,
     figures=(interbank_figures,),
     policies=interbank.POLICIES,
+    checks=interbank_health.CHECKS,
 )
 RECORDS = Product(
     routers=(records_routes.router,),
@@ -116,6 +122,7 @@ EVENTS = {
     for events in (*(kind.events for kind in product.kinds), product.events)
     for name, told in events.items()
 }
+CHECKS = tuple(each for product in PRODUCTS for each in product.checks)
 FIGURES = tuple(each for product in PRODUCTS for each in product.figures)
 ROUTERS = tuple(router for product in PRODUCTS for router in product.routers)
 SUBSCRIPTIONS = tuple(each for product in PRODUCTS for each in product.subscriptions)
