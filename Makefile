@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+WHAT ?= ledger
 SQL := $(shell find src -name '*.sql' 2>/dev/null)
 SOAKING := $(sort $(wildcard tests/faults tests/laws) $(shell grep -rl --include='*.py' 'mark\.soak' tests 2>/dev/null))
 HOUSE_TESTS := $(wildcard tests/test_tidy.py tests/test_docs.py tests/test_sql.py)
@@ -38,8 +39,8 @@ fix: $(READY) ## put right what a machine can: format, imports, SQL, spelling
 	$(if $(SQL),$(BIN)/sqlfluff fix --disable-progress-bar $(SQL))
 	$(BIN)/codespell --write-changes
 
-bench: $(READY) ## measure the ledger against its references; ARGS="--seconds 30 --json"
-	$(BIN)/clearhouse bench ledger $(ARGS)
+bench: $(READY) ## measure the ledger, or WHAT=kernel|records|interbank, against references; ARGS="--seconds 30 --json"
+	$(BIN)/clearhouse bench $(WHAT) $(ARGS)
 
 docs: $(READY) ## write the reference of events; check that pages, links and examples agree with the code
 	$(BIN)/python -m clearhouse.app.reference docs/reference

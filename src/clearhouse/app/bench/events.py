@@ -1,11 +1,10 @@
-"""The bench of events: from the journal to NATS and Kafka, as a ratio to publishing the same bytes alone.
+"""The bench of events: from the journal to NATS and Kafka, beside publishing the same bytes and no more.
 
 Brokers are those of NATS_URL and KAFKA_BOOTSTRAP_SERVERS, or ones of our own, where those are installed.
 """
 
 import asyncio
 import importlib.util
-import os
 import secrets
 import socket
 import subprocess
@@ -22,8 +21,7 @@ from nats.js.api import Header
 from nats.js.errors import NotFoundError
 
 from clearhouse import clock
-from clearhouse.app import server
-from clearhouse.app.bench.rounds import Contestant, Report, race, report
+from clearhouse.app.bench.rounds import Contestant, Turn
 from clearhouse.app.config import Config
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.journal import events, readers, writing
@@ -37,11 +35,12 @@ from clearhouse.transport.bus.envelopes import body
 from clearhouse.transport.bus.jetstream import JetStreamBus
 from clearhouse.transport.bus.kafka import KafkaBus
 
-EVENTS = 20_000
+BOOK = 1
+TYPE = "bench.told"
+ASKED = 8_000
 LINES = 100
 SECONDS_TO_START = 10.0
 GOAL = 0.8
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,42 +100,43 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-async def filled(database: Database) -> list[Event]:
-    """Write events into the main book, number them, and return those that are there."""
-    for first in range(0, EVENTS, LINES):
-        lines = [
-            Line(
-                "bench.told", f"trx_{number:026d}", {"amount": "100.00", "currency": "USD", "reference": f"invoice {number}"}
-            )
-            for number in range(first, first + LINES)
-        ]
-        async with database.writing(book=1) as tx:
-            writing.write(tx, lines, book=1, kind="bench.tell", by=SYSTEM, at=clock.now())
+async def write(database: Database, kind: str, count: int) -> list[Event]:
+    """Write so many events of a type into the main book, number them, and return them as the log has them."""
+    for first in range(0, count, LINES):
+        lines = [_line(kind, number) for number in range(first, min(first + LINES, count))]
+        async with database.writing(book=BOOK) as tx:
+            writing.write(tx, lines, book=BOOK, kind="bench.tell", by=SYSTEM, at=clock.now())
     while await sweep(database):
         pass
     found: list[Event] = []
-    async with database.reading([1]) as tx:
+    async with database.reading([BOOK]) as tx:
         page = await events.after(tx, Cursor())
         while page.events:
-            found += page.events
+            found += [each for each in page.events if each.type == kind]
             page = await events.after(tx, page.cursor)
     return found
 
 
-async def contestants(database: Database, where: Brokers) -> list[Contestant]:
-    """Return who races: for each broker publishing alone, and events from the journal."""
-    told = await filled(database)
+def _line(kind: str, number: int) -> Line:
+    content = {"amount": "100.00", "currency": "USD", "reference": f"invoice {number}"}
+    return Line(kind, f"trx_{number:026d}", content)
+
+
+async def contestants(database: Database, where: Brokers, count: int) -> list[Contestant]:
+    """Return who races: for each broker publishing alone, and so many events from the journal."""
+    told = await write(database, TYPE, count)
     found: list[Contestant] = []
     if where.nats is not None:
-        alone = Contestant("publishing to NATS alone", "events/s", partial(_nats_alone, where.nats, told))
-        read = Contestant("events to NATS", "events/s", partial(_nats_read, database, where.nats), alone.name, GOAL)
-        found += [alone, read]
+        found += _pair("NATS", partial(_nats_alone, where.nats, told), partial(_nats_read, database, where.nats))
     if where.kafka is not None:
         there = Kafka.read(where.kafka)
-        alone = Contestant("publishing to Kafka alone", "events/s", partial(_kafka_alone, there, told))
-        read = Contestant("events to Kafka", "events/s", partial(_kafka_read, database, there), alone.name, GOAL)
-        found += [alone, read]
+        found += _pair("Kafka", partial(_kafka_alone, there, told), partial(_kafka_read, database, there))
     return found
+
+
+def _pair(name: str, alone: Turn, read: Turn) -> list[Contestant]:
+    reference = Contestant(f"publishing to {name} alone", "events/s", alone)
+    return [reference, Contestant(f"events to {name}", "events/s", read, reference.name, GOAL, asked=ASKED)]
 
 
 async def _nats_alone(url: str, told: Sequence[Event], seconds: float) -> float:
@@ -222,22 +222,12 @@ async def _read(
         mine = Reader(f"bench-{secrets.token_hex(6)}", counted)
         if again is not None:
             await again()
-        async with database.writing(book=1) as tx:
+        async with database.writing(book=BOOK) as tx:
             await readers.enrol(tx, mine.name)
         start = perf_counter()
         while (claimed := await readers.claim(database, mine)) is not None:
             await readers.turn(database, mine, claimed)
         spent += perf_counter() - start
-        async with database.writing(book=1) as tx:
+        async with database.writing(book=BOOK) as tx:
             await readers.dismiss(tx, mine.name)
     return count / spent
-
-
-async def run(seconds: int, *, tell: Tell) -> Report:
-    """Race on a server of our own, and report."""
-    with tempfile.TemporaryDirectory(prefix="clearhouse-bench-", ignore_cleanup_errors=True) as folder:
-        config = Config(data=Path(folder), database_url=os.environ.get("DATABASE_URL") or None)
-        async with server.owner_address(config, tell) as dsn, server.opened(dsn, tell) as database, brokers() as where:
-            racing = await contestants(database, where)
-            await race(racing, seconds=seconds, tell=tell)
-            return report("events", racing)

@@ -1,22 +1,35 @@
-"""A house for a bench: a data folder for one run, an API in a process of its own, and somebody who may do the work."""
+"""A house for a bench: a server for one run, an API in a process of its own, and somebody who may do the work.
+
+Promise: nothing is measured on a database that is somebody's.
+"""
 
 import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from clearhouse import clock, ids
+from clearhouse.app import server, worker
+from clearhouse.app.bench.rounds import Contestant, Report, Tell, chosen, race, report
+from clearhouse.app.config import Config
 from clearhouse.asking import Asked
 from clearhouse.kernel.access import bootstrap, keys, principals
 from clearhouse.kernel.access.callers import Caller
 from clearhouse.kernel.access.principals import AddPrincipal
 from clearhouse.kernel.access.roles import scopes_of
+from clearhouse.kernel.commands.submitting import Door
 from clearhouse.kernel.db.database import Database
 from clearhouse.refusals import Kind, Refusal
+
+ENDING_SECONDS = 2.0
 
 
 class ApiSilent(Refusal):
@@ -36,6 +49,53 @@ class WrongCount(Refusal):
 @dataclass(frozen=True, slots=True)
 class _Number:
     id: int
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How long a bench runs, what of it, and how it tells what it found."""
+
+    seconds: Annotated[int, Parameter(help="How long the whole run takes, or one round if that is longer.")] = 90
+    json: Annotated[bool, Parameter(negative=(), help="Print one JSON object instead of a table.")] = False
+    only: Annotated[str, Parameter(help="Measure only what has this in its name, and what it is measured against.")] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where a bench takes place: a database, and its owner's address."""
+
+    dsn: str
+    database: Database
+    tell: Tell
+
+
+Prepared = Callable[[Ground], AbstractAsyncContextManager[Sequence[Contestant]]]
+
+
+async def measured(bench: str, prepared: Prepared, how: How, tell: Tell) -> Report:
+    """Measure on a server of our own what is prepared on it, starting and ending included in the seconds."""
+    until = perf_counter() + how.seconds - ENDING_SECONDS
+    async with AsyncExitStack() as stack:
+        config = Config(data=stack.enter_context(folder()))
+        dsn = await stack.enter_async_context(server.owner_address(config, tell))
+        database = await stack.enter_async_context(server.opened(dsn, tell))
+        contestants = chosen(await stack.enter_async_context(prepared(Ground(dsn, database, tell))), how.only)
+        server.steady()  # as the server itself does
+        await race(contestants, until=until, tell=tell)
+    return report(bench, contestants)
+
+
+@asynccontextmanager
+async def working(door: Door, *more: Coroutine[None, None, None]) -> AsyncGenerator[None]:
+    """Let a worker work, and whoever else, for as long as the block lasts; then shut the door."""
+    tasks = [asyncio.create_task(each) for each in (worker.work(door.database, door.committed), *more)]
+    try:
+        yield
+        await door.close()
+    finally:
+        for each in tasks:
+            each.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextmanager

@@ -1,154 +1,38 @@
-"""The kernel's bench: how many rows a second a stage moves, and how soon after a commit the work that it made begins."""
+"""The kernel's bench: stages and wake-ups, reconciliation, events to buses, and webhooks, each beside the bare work."""
 
-import asyncio
-import random
-import statistics
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from datetime import datetime
-from time import perf_counter
-from uuid import UUID
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from clearhouse import clock, ids
-from clearhouse.app import server, worker
-from clearhouse.app.bench.houses import WrongCount, folder
-from clearhouse.app.bench.ledger import Tell
-from clearhouse.app.bench.rounds import Contestant, Report, race, report
-from clearhouse.app.config import Config
-from clearhouse.kernel.access import bootstrap
-from clearhouse.kernel.db.arrays import array
-from clearhouse.kernel.db.database import Database, Tx
-from clearhouse.kernel.journal import writing
-from clearhouse.kernel.journal.writing import Line
-from clearhouse.kernel.pipelines.advancing import Advancer
-from clearhouse.kernel.pipelines.stages import Moves, NotYet, Stage
-from clearhouse.kernel.pipelines.wakes import Wakes
-
-BOOK = 1
-ROWS = 10_000
-WAKES = 25
-PAUSE_SECONDS = 0.02
-SCHEDULE = ids.derived("bench", "schedule")
-ADD_SCHEDULE = """
-INSERT INTO schedule (book, id, name, state, cron, zone, job, arguments, set_at, set_by)
-SELECT %(book)s, %(id)s, 'bench', 'paused', '0 0 1 1 *', 'UTC', 'bench', '{}', %(at)s, id FROM principal LIMIT 1
-"""
-ADD = """
-INSERT INTO firing (book, id, schedule, job, arguments, due_at, fired_at, by_hand, state, next_at)
-SELECT %(book)s, n.id, %(schedule)s, %(job)s, '{}', %(at)s, %(at)s, true, 'waiting', %(at)s
-FROM unnest(%(ids)s::uuid[]) AS n (id)
-"""
-MOVE = """
-UPDATE firing AS f SET state = 'done', done_at = %(at)s, next_at = NULL
-FROM unnest(%(ids)s::uuid[]) AS n (id)
-CROSS JOIN LATERAL (SELECT h.ctid AS place FROM firing AS h WHERE h.book = %(book)s AND h.id = n.id OFFSET 0) AS held
-WHERE f.ctid = held.place AND f.state = 'waiting'
-"""
+from clearhouse.app.bench import events, reconciliation, stages, webhooks
+from clearhouse.app.bench.houses import Ground, Prepared, caller_of
+from clearhouse.app.bench.receiver import receiver
+from clearhouse.app.bench.rounds import Contestant
 
 
-@dataclass(slots=True)
-class Bench:
-    """Rows to move, by a stage that does nothing else, and a record of when it began."""
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much there is of each thing in a turn."""
 
-    database: Database
-    committed: asyncio.Event
-    begun: asyncio.Queue[float] = field(default_factory=asyncio.Queue[float])
-    moved: int = 0
-
-    @property
-    def stage(self) -> Stage:
-        """Return a stage that does nothing but move rows."""
-        return Stage("bench.move", "bench", "firing", "waiting", Moves(self._move))
-
-    async def _move(self, tx: Tx, batch: Sequence[UUID], at: datetime) -> Mapping[UUID, NotYet]:
-        self.begun.put_nowait(perf_counter())
-        self.moved += await tx.do(MOVE, book=tx.book, ids=array(batch), at=at)
-        return {}
-
-    async def add(self, count: int, *stages: str) -> None:
-        """Make rows that are due, and say which stages they are for."""
-        at = clock.now()
-        async with self.database.writing(book=BOOK) as tx:
-            made = array([ids.fresh() for _ in range(count)])
-            tx.later(ADD, book=BOOK, ids=made, schedule=SCHEDULE, job="bench", at=at)
-            tx.wake(*stages)
-            if stages:
-                writing.write(tx, [Line("bench.added", "1")], book=BOOK, kind="bench.add", by=writing.SYSTEM, at=at)
-
-    async def rows(self, _seconds: float) -> float:
-        """Return how many rows a second the stage moves."""
-        await self.add(ROWS)
-        advancer, before = Advancer(self.database, wake=Wakes([self.stage]), chance=random.Random(1)), self.moved
-        start = perf_counter()
-        await advancer.run(self.stage)
-        elapsed = perf_counter() - start
-        if self.moved - before != ROWS:
-            raise WrongCount(name="stage", acknowledged=str(ROWS), found=str(self.moved - before))
-        self.begun = asyncio.Queue()
-        return ROWS / elapsed
-
-    async def update(self, _seconds: float) -> float:
-        """Return how many rows a second one UPDATE moves, all at once."""
-        await self.add(ROWS)
-        at = clock.now()
-        start = perf_counter()
-        async with self.database.writing(book=BOOK) as tx:
-            found = await tx.tuples("SELECT id FROM firing WHERE book = 1 AND state = 'waiting' AND next_at IS NOT NULL")
-            await tx.do(MOVE, book=BOOK, ids=array(each for (each,) in found), at=at)
-        return ROWS / (perf_counter() - start)
-
-    async def wake_ups(self, *, worst: bool) -> float:
-        """Return how many milliseconds after the commit that made work its stage begins, while a worker is idle."""
-        stages = [self.stage]
-        working = asyncio.create_task(worker.work(self.database, self.committed, stages=stages))
-        found: list[float] = []
-        try:
-            await self._woken()  # the worker is up once it has done this
-            for _ in range(WAKES):
-                await asyncio.sleep(PAUSE_SECONDS * (1 + random.random()))
-                found.append(await self._woken())
-        finally:
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
-        return sorted(found)[int(len(found) * 0.95)] if worst else statistics.median(found)
-
-    async def _woken(self) -> float:
-        self.begun = asyncio.Queue()
-        await self.add(1, self.stage.name)
-        start = perf_counter()
-        self.committed.set()
-        return (await self.begun.get() - start) * 1_000
-
-    async def median(self, _seconds: float) -> float:
-        """Return the median wake-up."""
-        return await self.wake_ups(worst=False)
-
-    async def late(self, _seconds: float) -> float:
-        """Return the wake-up that 95 of 100 are not later than."""
-        return await self.wake_ups(worst=True)
+    items: int = 100_000
+    rows: int = 10_000
+    wakes: int = 25
+    events: int = 8_000
+    deliveries: int = 400
 
 
-async def run(seconds: float, *, tell: Tell) -> Report:
-    """Measure everything within so many seconds, and return the report."""
-    async with AsyncExitStack() as stack:
-        config = Config(data=stack.enter_context(folder()))
-        dsn = await stack.enter_async_context(server.owner_address(config, tell))
-        database = await stack.enter_async_context(server.opened(dsn, tell))
-        await bootstrap.ensure_admin(database, None)
-        async with database.writing(book=BOOK) as tx:
-            await tx.do(ADD_SCHEDULE, book=BOOK, id=SCHEDULE, at=clock.now())
-        contestants = pipelines(Bench(database, asyncio.Event()))
-        server.steady()
-        await race(contestants, seconds=seconds, tell=tell)
-    return report("kernel", contestants)
+def prepared(sizes: Sizes) -> Prepared:
+    """Return what is measured, of these sizes."""
 
+    @asynccontextmanager
+    async def opened(here: Ground) -> AsyncGenerator[Sequence[Contestant]]:
+        caller, book, _ = await caller_of(here.database)
+        async with events.brokers() as where, receiver() as url:
+            yield [
+                *await stages.contestants(here.database, sizes.rows, sizes.wakes),
+                *await reconciliation.contestants(here.database, book, caller.id, sizes.items),
+                *await events.contestants(here.database, where, sizes.events),
+                *await webhooks.contestants(here.database, url, caller.id, sizes.deliveries),
+            ]
 
-def pipelines(bench: Bench) -> list[Contestant]:
-    """Return what is measured of pipelines."""
-    return [
-        Contestant("one UPDATE", "rows/s", bench.update),
-        Contestant("a stage that moves rows", "rows/s", bench.rows, "one UPDATE"),
-        Contestant("wake-up after the commit", "milliseconds", bench.median),
-        Contestant("wake-up, 95 of 100", "milliseconds", bench.late),
-    ]
+    return opened

@@ -3,20 +3,18 @@
 import asyncio
 import random
 import statistics
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from time import perf_counter
 
 from clearhouse import clock, ids
-from clearhouse.app import server, worker
 from clearhouse.app.bench import references
-from clearhouse.app.bench.houses import WrongCount, api, caller_of, folder
+from clearhouse.app.bench.houses import Ground, Prepared, WrongCount, api, caller_of, working
 from clearhouse.app.bench.http_load import load
-from clearhouse.app.bench.rounds import ROUNDS_MIN, Contestant, Report, race, report
-from clearhouse.app.config import Config
+from clearhouse.app.bench.rounds import ROUNDS, Contestant, Tell
 from clearhouse.asking import Asked
 from clearhouse.kernel.access.callers import Caller
 from clearhouse.kernel.commands.submitting import Door
@@ -28,14 +26,20 @@ from clearhouse.kernel.ledger.transfers import Leg, Posted, PostTransaction
 from clearhouse.refusals import Refusal
 from clearhouse.slices.operations.commands import POST
 
-ACCOUNTS = 10_000
 OPENED_AT_ONCE = 5_000
-COMMANDS = 64_000
 IN_FLIGHT = 2
 READS = 200
-SETTLING_SECONDS = 12.0
 
-Tell = Callable[[str], None]
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much there is of each thing."""
+
+    accounts: int = 10_000
+    commands: int = 64_000
+    batches: tuple[int, int] = (8_000, 1_000)
+    callers: tuple[int, int] = (64, 256)
+    scale: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Bench:
     book: int
     uniform: Sequence[PostTransaction]
     hot: Sequence[PostTransaction]
+    sizes: Sizes
 
     async def counted(self, name: str, post: Callable[[float], Awaitable[int]], seconds: float) -> float:
         """Return how many a second `post` posted, as read back."""
@@ -123,7 +128,7 @@ class Bench:
         return _posted(await self.door.submit(POST, self._some(batch, hot=hot), caller=self.caller, book=self.book))
 
     def _some(self, batch: int, *, hot: bool) -> Sequence[PostTransaction]:
-        start = random.randrange(COMMANDS - batch)
+        start = random.randrange(self.sizes.commands - batch)
         return (self.hot if hot else self.uniform)[start : start + batch]
 
     async def read(self, _seconds: float, *, account: str) -> float:
@@ -146,60 +151,55 @@ def _payment(debit: int, credit: int) -> PostTransaction:
     return PostTransaction([Leg(debit=f"a:{debit}", credit=f"a:{credit}", amount="1.00", currency="USD")])
 
 
-async def run(seconds: float, *, tigerbeetle: str | None, behind: int, tell: Tell) -> Report:
-    """Measure everything within so many seconds, and return the report."""
-    begun = perf_counter()
-    async with AsyncExitStack() as stack:
-        config = Config(data=stack.enter_context(folder()), rate_limit=10_000_000)
-        dsn = await stack.enter_async_context(server.owner_address(config, tell))
-        database = await stack.enter_async_context(server.opened(dsn, tell))
-        tell(f"opening {ACCOUNTS:,} accounts for callers here and as many for HTTP")
-        bench, key = await _prepared(database)
-        working = asyncio.create_task(worker.work(database, bench.door.committed))
-        stack.callback(working.cancel)
-        await references.prepare(dsn)
-        url = await stack.enter_async_context(api(dsn))
-        contestants = _contestants(bench, dsn, url, key, tigerbeetle)
-        server.steady()  # as the server itself does
-        if behind:
-            contestants.append(await _filled(bench, behind, tell))
-        await race(contestants, seconds=max(5.0, seconds - (perf_counter() - begun) - SETTLING_SECONDS / 4), tell=tell)
-        await bench.door.close()
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
-    return report("ledger", contestants)
+def prepared(tigerbeetle: str | None = None, behind: int = 0, *, sizes: Sizes | None = None) -> Prepared:
+    """Return what is measured, with so many transfers behind it."""
+
+    @asynccontextmanager
+    async def opened(here: Ground) -> AsyncGenerator[Sequence[Contestant]]:
+        size = sizes or Sizes()
+        here.tell(f"opening {size.accounts:,} accounts for callers here and as many for HTTP")
+        bench, key = await _bench(here.database, size)
+        await references.prepare(here.dsn, size.scale)
+        async with working(bench.door), api(here.dsn) as url:
+            contestants = _contestants(bench, here.dsn, url, key, tigerbeetle)
+            if behind:
+                contestants.append(await _filled(bench, behind, here.tell))
+            yield contestants
+
+    return opened
 
 
 async def _filled(bench: Bench, behind: int, tell: Tell) -> Contestant:
     """Measure the empty ledger, then post so many transfers, so that all else is measured with them behind it."""
     young: list[float] = []
-    for _ in range(ROUNDS_MIN):
-        young.append(await bench.counted("empty", partial(bench.submitted, batch=8_000, hot=False), 1.0))
+    most = bench.sizes.batches[0]
+    for _ in range(ROUNDS):
+        young.append(await bench.counted("empty", partial(bench.submitted, batch=most, hot=False), 1.0))
         tell(f"empty: {young[-1]:,.0f} transfers/s")
     posted = 0
     while posted < behind:
-        posted += await bench.submitted(10.0, batch=8_000, hot=False)
+        posted += await bench.submitted(10.0, batch=most, hot=False)
         tell(f"{posted:,} of {behind:,} transfers are behind")
 
     async def old(seconds: float) -> float:
-        now = await bench.counted("filled", partial(bench.submitted, batch=8_000, hot=False), seconds)
+        now = await bench.counted("filled", partial(bench.submitted, batch=most, hot=False), seconds)
         return now / statistics.median(young)
 
-    return Contestant(f"submit 8000 with {posted:,} behind ÷ empty", "ratio", old)
+    return Contestant(f"submit {most} with {posted:,} behind ÷ empty", "ratio", old)
 
 
-async def _prepared(database: Database) -> tuple[Bench, str]:
+async def _bench(database: Database, sizes: Sizes) -> tuple[Bench, str]:
     async with database.writing() as tx:
         tx.book = _first(await tx.rows("SELECT id FROM book WHERE name = 'main'", _Number))
         at = clock.now()
-        for start in range(0, ACCOUNTS, OPENED_AT_ONCE):
-            numbers = range(start, start + OPENED_AT_ONCE)
+        for start in range(0, sizes.accounts, OPENED_AT_ONCE):
+            numbers = range(start, min(start + OPENED_AT_ONCE, sizes.accounts))
             wanted = [OpenAccount(code=f"{set_}:{number}", asset="USD") for set_ in ("a", "h") for number in numbers]
             await accounts.open_accounts(tx, [Asked(each, ids.fresh(), ids.NOBODY) for each in wanted], at)
     caller, book, secret = await caller_of(database)
-    uniform = [_payment(*random.sample(range(ACCOUNTS), 2)) for _ in range(COMMANDS)]
-    hot = [_payment(0, random.randrange(1, ACCOUNTS)) for _ in range(COMMANDS)]
-    return Bench(database, Door(database), caller, book, uniform, hot), secret
+    uniform = [_payment(*random.sample(range(sizes.accounts), 2)) for _ in range(sizes.commands)]
+    hot = [_payment(0, random.randrange(1, sizes.accounts)) for _ in range(sizes.commands)]
+    return Bench(database, Door(database), caller, book, uniform, hot, sizes), secret
 
 
 def _first(rows: Sequence[_Number]) -> int:
@@ -211,7 +211,9 @@ def _contestants(bench: Bench, dsn: str, url: str, key: str, tigerbeetle: str | 
         return partial(bench.counted, name, post)
 
     async def over_http(seconds: float) -> int:
-        return (await load(url, key, connections=64, accounts=ACCOUNTS, seconds=seconds)).posted
+        return (
+            await load(url, key, connections=bench.sizes.callers[0], accounts=bench.sizes.accounts, seconds=seconds)
+        ).posted
 
     rows, tps, time = "transfers/s", "transactions/s", "microseconds"
     beetle = references.TigerBeetle(tigerbeetle, 10_000) if tigerbeetle else None
@@ -219,7 +221,7 @@ def _contestants(bench: Bench, dsn: str, url: str, key: str, tigerbeetle: str | 
         Contestant("pgbench", tps, partial(references.pgbench, dsn)),
         Contestant("COPY, nothing else", "rows/s", partial(references.copy, bench.database)),
     ]
-    for batch in (8_000, 1_000):
+    for batch in bench.sizes.batches:
         reference = f"TigerBeetle {batch}"
         if beetle is not None:
             found.append(Contestant(reference, rows, partial(beetle.turn, batch=batch, hot=False)))
@@ -233,18 +235,20 @@ def _contestants(bench: Bench, dsn: str, url: str, key: str, tigerbeetle: str | 
         goals = (0.3, 0.6) if beetle else (None, None)
         against = reference if beetle else "COPY, nothing else"
         found.append(Contestant(f"submit {batch} uniform", rows, door, against, goals[1], goals[0]))
-    for count in (64, 256):
+    for count in bench.sizes.callers:
         single = posting_turn(f"{count} callers", partial(bench.callers, count=count))
         found.append(Contestant(f"{count} single callers", rows, single, "pgbench", 5.0, 2.0))
     found.append(
         Contestant(
-            "64 single callers, hot",
+            f"{bench.sizes.callers[0]} single callers, hot",
             rows,
-            posting_turn("hot callers", partial(bench.callers, count=64, hot=True)),
+            posting_turn("hot callers", partial(bench.callers, count=bench.sizes.callers[0], hot=True)),
             "pgbench",
         )
     )
-    found.append(Contestant("HTTP, 64 connections", rows, posting_turn("HTTP", over_http), "pgbench", 2.5, 1.2))
+    found.append(
+        Contestant(f"HTTP, {bench.sizes.callers[0]} connections", rows, posting_turn("HTTP", over_http), "pgbench", 2.5, 1.2)
+    )
     found.append(Contestant("balance read, few behind it", time, partial(bench.read, account="a:1")))
     found.append(
         Contestant(

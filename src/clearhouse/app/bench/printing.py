@@ -16,15 +16,16 @@ def show(found: Report, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
         return
-    table = Table(title=f"{found.bench} on {found.machine}")
-    for name in ("what", "median", "unit", "÷", "ratio", "must", "goal", "spread"):
+    rounds = min(each.rounds for each in found.results)
+    table = Table(title=f"{found.bench} on {found.machine}, rounds: {rounds}")
+    for name in ("what", "median", "spread", "unit", "asked", "÷", "ratio", "must", "goal"):
         table.add_column(name, justify="left" if name in {"what", "unit", "÷"} else "right")
     for each in found.results:
         table.add_row(
-            each.name, _value(each.value), each.unit, each.reference or "", _figure(each.ratio), _figure(each.least),
-            _figure(each.goal), _spread(each),
+            each.name, _value(each.value), _spread(each), each.unit, "" if each.asked is None else _value(each.asked),
+            each.reference or "", _figure(each.ratio), _figure(each.least), _figure(each.goal),
         )  # fmt: skip
-    (Console() if sys.stdout.isatty() else Console(width=140)).print(table)
+    (Console() if sys.stdout.isatty() else Console(width=160)).print(table)
 
 
 def _value(value: float) -> str:
@@ -36,4 +37,4 @@ def _figure(value: float | None) -> str:
 
 
 def _spread(each: Result) -> str:
-    return f"±{each.spread * 50:.0f} %"
+    return f"±{each.spread * 50:.0f} %" if each.rounds > 1 else ""

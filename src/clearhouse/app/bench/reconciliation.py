@@ -1,19 +1,22 @@
-"""Reconciliation's bench: so many items on each side, most with a counterpart, from delivery to the last break.
+"""The bench of reconciliation: so many items on each side, most with a counterpart, from delivery to the last break.
 
-The seam for `clearhouse bench kernel`: `contestant(database, book, by, items)` is one line of its table. Each turn
-reconciles a set of its own; what it says is how many items a second of both sides together, deliveries left out.
+Promise: each turn reconciles a set of its own, delivered beforehand, and a wrong answer is refused.
 """
 
 import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from time import perf_counter
 from uuid import UUID
 
 from clearhouse import clock, ids
+from clearhouse.app.bench import memory
+from clearhouse.app.bench.memory import Peak
 from clearhouse.app.bench.rounds import Contestant
 from clearhouse.asking import Asked
 from clearhouse.kernel.db.database import Database
-from clearhouse.kernel.reconciliation import items, rules, runs
+from clearhouse.kernel.reconciliation import items, matching, rules, runs
 from clearhouse.kernel.reconciliation.items import Deliver, Item, Side
 from clearhouse.kernel.reconciliation.rules import DefineRules, Rule
 from clearhouse.kernel.reconciliation.runs import Run, StartRun
@@ -21,10 +24,22 @@ from clearhouse.refusals import Kind, Refusal
 
 FIRST = date(2026, 1, 1)
 AT_ONCE = 50_000
+SECONDS_A_MILLION = 60
+MEBIBYTES = 1_024
+MILLION = 1_000_000
+REFERENCES, ENDS, ALONE = 90, 97, 99  # of a hundred items
 SIDES: tuple[Side, ...] = ("ours", "theirs")
 RULES = [
     Rule("reference"), Rule("end_to_end"), Rule("amount", days=3), Rule("reference", many=True),
 ]  # fmt: skip
+BARE = "one JOIN by reference, nothing kept"
+JOIN = """
+SELECT count(*) FROM reconciliation_item AS o
+JOIN reconciliation_item AS t
+    ON t.book = o.book AND t.name = o.name AND t.side = 'theirs' AND t.asset = o.asset AND t.reference = o.reference
+    AND t.amount = o.amount
+WHERE o.book = %(book)s AND o.name = %(name)s AND o.side = 'ours'
+"""
 
 
 class WrongMatches(Refusal):
@@ -34,49 +49,99 @@ class WrongMatches(Refusal):
     kind = Kind.REFUSED
 
 
-def contestant(database: Database, book: int, by: UUID, items_a_side: int) -> Contestant:
-    """Return what is measured: the goal is a million items a side within a minute."""
+@dataclass(slots=True)
+class Bench:
+    """Items to reconcile, and how much memory it took the last time."""
 
-    async def turn(_: float) -> float:
-        return 2 * items_a_side / await measured(database, book, by, items_a_side)
+    database: Database
+    book: int
+    by: UUID
+    size: int
+    postmaster: int
+    waiting: str = ""
+    peak: Peak = field(default_factory=Peak)
 
-    return Contestant(f"reconcile {items_a_side:,} on each side", "items/s", turn, goal=2_000_000 / 60)
+    async def bare(self, _seconds: float) -> float:
+        """Return how many seconds PostgreSQL needs to find the pairs by reference alone, and to keep nothing."""
+        name = await self._delivered()
+        start = perf_counter()
+        async with self.database.writing(book=self.book) as tx:
+            await matching.look_at_all(tx, 2 * self.size)
+            found = await tx.tuples(JOIN, {"book": self.book, "name": name})
+        elapsed = perf_counter() - start
+        _check(int(str(found[0][0])), sum(_place(number) < REFERENCES for number in range(self.size)))
+        return elapsed
 
+    async def run(self, _seconds: float) -> float:
+        """Return how many seconds a run takes, from what was delivered to the last break."""
+        name, self.waiting = await self._delivered(), ""
+        with memory.watched(self.postmaster) as self.peak:
+            start = perf_counter()
+            async with self.database.writing(book=self.book) as tx:
+                run = (await runs.start(tx, [Asked(StartRun(name), ids.fresh(), self.by)], clock.now()))[0]
+            elapsed = perf_counter() - start
+        if not isinstance(run, Run):
+            raise run
+        _check(run.matches, sum(_place(number) != ALONE for number in range(self.size)))
+        return elapsed
 
-async def measured(database: Database, book: int, by: UUID, items_a_side: int) -> float:
-    """Deliver two sides, reconcile them, and return how many seconds the run took; a wrong answer is refused."""
-    name = f"bench-{ids.fresh().hex[-12:]}"
-    async with database.writing(book=book) as tx:
-        await rules.define(tx, [Asked(DefineRules(name, RULES), ids.fresh(), by)], clock.now())
-    for side in SIDES:
-        for start in range(0, items_a_side, AT_ONCE):
-            some = [_item(side, number) for number in range(start, min(start + AT_ONCE, items_a_side))]
+    async def postgres(self, _seconds: float) -> float:
+        """Return the most memory that PostgreSQL had during the last run."""
+        return self.peak.postgres
+
+    async def python(self, _seconds: float) -> float:
+        """Return the most memory that this process had during the last run."""
+        return self.peak.python
+
+    async def _delivered(self) -> str:
+        """Deliver a new set, unless one is waiting, and return its name."""
+        if not self.waiting:
+            name = f"bench-{ids.fresh().hex[-12:]}"
+            async with self.database.writing(book=self.book) as tx:
+                await rules.define(tx, [Asked(DefineRules(name, RULES), ids.fresh(), self.by)], clock.now())
+            for side in SIDES:
+                await self._deliver(name, side)
+            self.waiting = name
+        return self.waiting
+
+    async def _deliver(self, name: str, side: Side) -> None:
+        for start in range(0, self.size, AT_ONCE):
+            some = [_item(side, number) for number in range(start, min(start + AT_ONCE, self.size))]
             random.shuffle(some)
-            async with database.writing(book=book) as tx:
-                await items.deliver(tx, [Asked(Deliver(name, side, some), ids.fresh(), by)], clock.now())
-    start = perf_counter()
-    async with database.writing(book=book) as tx:
-        run = (await runs.start(tx, [Asked(StartRun(name), ids.fresh(), by)], clock.now()))[0]
-    elapsed = perf_counter() - start
-    expected = sum(_has_match(number) for number in range(items_a_side))
-    if not isinstance(run, Run) or run.matches != expected:
-        raise WrongMatches(found=str(run.matches if isinstance(run, Run) else run), expected=str(expected))
-    return elapsed
+            async with self.database.writing(book=self.book) as tx:
+                await items.deliver(tx, [Asked(Deliver(name, side, some), ids.fresh(), self.by)], clock.now())
 
 
-def _has_match(number: int) -> bool:
-    return number % 100 != 99  # noqa: PLR2004 - one in a hundred stands alone
+def _check(found: int, expected: int) -> None:
+    if found != expected:
+        raise WrongMatches(found=str(found), expected=str(expected))
+
+
+async def contestants(database: Database, book: int, by: UUID, size: int) -> Sequence[Contestant]:
+    """Return what is measured of reconciliation, with so many items on each side: goals are of a million."""
+    bench = Bench(database, book, by, size, await memory.postmaster_of(database))
+    name = f"reconcile {size:,} with {size:,}"
+    return [
+        Contestant(BARE, "seconds", bench.bare),
+        Contestant(name, "seconds", bench.run, BARE, asked=SECONDS_A_MILLION * size / MILLION),
+        Contestant(f"{name}, memory of PostgreSQL", "MiB", bench.postgres, asked=MEBIBYTES),
+        Contestant(f"{name}, memory of Python", "MiB", bench.python, asked=MEBIBYTES),
+    ]
+
+
+def _place(number: int) -> int:
+    return number % 100
 
 
 def _item(side: Side, number: int) -> Item:
     """Return an item: nine in ten share a reference, some an end-to-end id, some amount and date only, few nothing."""
-    place = number % 100
+    place = _place(number)
     amount = f"{1 + number % 50_000}.{number % 97:02}"
-    if place == 99:  # noqa: PLR2004 - who stands alone differs by the side, too
+    if place == ALONE:  # who stands alone differs by the side, too
         amount = f"{200_000 + 2 * number + (side == 'ours')}.00"
-    day = FIRST + timedelta(days=number // 5_000 % 28 + (side == "theirs") * (number % 2))
-    reference = f"invoice {number}" if place < 90 else None  # noqa: PLR2004 - nine in ten
-    end = f"end-to-end {number}" if 90 <= place < 97 else None  # noqa: PLR2004 - seven in a hundred
-    if 97 <= place < 99:  # noqa: PLR2004 - two in a hundred: an amount that nobody else has
+    elif place >= ENDS:  # an amount that nobody else has
         amount = f"{1_000_000 + number}.00"
+    day = FIRST + timedelta(days=number // 5_000 % 28 + (side == "theirs") * (number % 2))
+    reference = f"invoice {number}" if place < REFERENCES else None
+    end = f"end-to-end {number}" if REFERENCES <= place < ENDS else None
     return Item(f"{side[0]}{number}", amount, "EUR", day, reference, end)

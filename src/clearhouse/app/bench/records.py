@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -11,35 +11,44 @@ from time import perf_counter
 import httpx
 
 from clearhouse import ids
-from clearhouse.app import server, worker
-from clearhouse.app.bench.houses import WrongCount, api, caller_of, folder
-from clearhouse.app.bench.rounds import Contestant, Report, race, report
-from clearhouse.app.config import Config
+from clearhouse.app.bench.houses import Ground, Prepared, WrongCount, api, caller_of, working
+from clearhouse.app.bench.rounds import Contestant, Turn
+from clearhouse.app.bench.writers import Writers, total
 from clearhouse.kernel.access.callers import Caller
 from clearhouse.kernel.commands.submitting import Door
 from clearhouse.kernel.db.binaries import client
 from clearhouse.kernel.db.database import Database
 from clearhouse.refusals import Refusal
-from clearhouse.slices.records import commands, states, structures, uploads
-from clearhouse.slices.records.rounds import End
+from clearhouse.slices.records import commands, uploads
 from clearhouse.slices.records.structures import Create, Structure
 
-BATCH = 10_000
-BATCHES = 16
+BATCHES = 8
+FILLED_AT_ONCE = 10_000
 IN_FLIGHT = 4
 CONNECTIONS = 2
-KEYS = {"few": 1_000, "many": 100_000}
-READ_KEYS = 10_000
+READS = 5
+SINGLES = 20
 OWN = "the id of this upload"
 COPIED = "COPY copied_records (book, upload, place, key, body) FROM STDIN"
 LIKE = "CREATE TABLE clearhouse.copied_records (LIKE clearhouse.records_record INCLUDING ALL)"
-
-Tell = Callable[[str], None]
+SELECT = "SELECT key, metric, count FROM records_aggregate WHERE book = %(book)s AND structure = %(structure)s"
 
 
 @dataclass(frozen=True, slots=True)
-class _Count:
-    count: int
+class Sizes:
+    """How much there is of each thing."""
+
+    batch: int = 10_000
+    few: int = 1_000
+    many: int = 100_000
+    read: int = 10_000
+    writers: int = 32
+    small: int = 100
+
+    @property
+    def keys(self) -> dict[str, int]:
+        """Return how many keys each structure has that is counted into."""
+        return {"few": self.few, "many": self.many}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +62,18 @@ class Bench:
     structures: dict[str, Structure]
     lines: dict[str, list[bytes]]
     rows: list[str]
+    sizes: Sizes
 
     async def counted(self, keys: str, send: Callable[[float], Awaitable[int]], seconds: float) -> float:
         """Return how many records a second were counted, as read back from the sums."""
-        before, start = await self._sum(keys), perf_counter()
+        structure = self.structures[keys]
+        before, start = await total(self.database, self.book, structure), perf_counter()
         acknowledged = await send(seconds)
         elapsed = perf_counter() - start
-        found = await self._sum(keys) - before
+        found = await total(self.database, self.book, structure) - before
         if found != acknowledged:
             raise WrongCount(name=f"records, {keys} keys", acknowledged=str(acknowledged), found=str(found))
         return found / elapsed
-
-    async def _sum(self, keys: str) -> int:
-        statement = (
-            "SELECT coalesce(sum(count), 0)::bigint AS count FROM records_aggregate"
-            " WHERE book = %(book)s AND structure = %(structure)s"
-        )
-        async with self.database.reading([self.book]) as tx:
-            found = await tx.row(statement, _Count, book=self.book, structure=self.structures[keys].number)
-        return 0 if found is None else found.count
 
     async def kernel(self, seconds: float, *, keys: str) -> int:
         """Read batches of lines and submit them, a few at a time."""
@@ -102,6 +104,7 @@ class Bench:
         until = perf_counter() + seconds
 
         async def body() -> AsyncIterator[bytes]:
+            yield random.choice(self.lines[keys]) + b"\n"
             while perf_counter() < until:
                 yield random.choice(self.lines[keys]) + b"\n"
 
@@ -117,44 +120,46 @@ class Bench:
             rows = random.choice(self.rows).replace(OWN, str(ids.fresh()))
             async with self.database.writing() as tx:
                 await tx.copy(COPIED, rows)
-            count += BATCH
+            count += self.sizes.batch
         return count / (perf_counter() - start)
 
-    async def read(self, _seconds: float) -> float:
-        """Return how many milliseconds it takes to show a structure of ten thousand keys."""
-        start = perf_counter()
-        async with self.database.reading([self.book]) as tx:
-            found = await states.current(tx, await structures.find(tx, self.structures["read"].settleid))
-        if len(found["aggregates"]) != READ_KEYS:
-            raise WrongCount(name="keys", acknowledged=str(READ_KEYS), found=str(len(found["aggregates"])))
-        return (perf_counter() - start) * 1e3
+    async def read(self, _seconds: float, *, url: str, key: str) -> float:
+        """Return how many milliseconds a GET of a structure with many keys takes, the first byte to the last."""
+        path = f"/settlement/{self.structures['read'].settleid}"
+        async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=600) as asking:
+            await asking.get("/health")  # connected
+            start = perf_counter()
+            answers = [await asking.get(path) for _ in range(READS)]
+            elapsed = perf_counter() - start
+        self._check(len(answers[0].raise_for_status().json()["output"]["aggregates"]))
+        return elapsed / READS * 1e3
 
-    async def single(self, _seconds: float) -> float:
-        """Return how many milliseconds it takes to add one record to a structure of a hundred thousand keys."""
-        structure = self.structures["many"]
+    async def select(self, _seconds: float) -> float:
+        """Return how many milliseconds it takes to read the rows of the same structure, and nothing else."""
+        values: dict[str, object] = {"book": self.book, "structure": self.structures["read"].number}
+        async with self.database.reading([self.book]) as tx:
+            start = perf_counter()
+            found = [await tx.tuples(SELECT, values) for _ in range(READS)]
+            elapsed = perf_counter() - start
+        self._check(len(found[0]))
+        return elapsed / READS * 1e3
+
+    def _check(self, keys: int) -> None:
+        if keys != self.sizes.read:
+            raise WrongCount(name="keys", acknowledged=str(self.sizes.read), found=str(keys))
+
+    async def single(self, _seconds: float, *, keys: str) -> float:
+        """Return how many milliseconds it takes to add one record to a structure."""
+        structure = self.structures[keys]
         start = perf_counter()
-        for _ in range(20):
+        for _ in range(SINGLES):
             parsed = uploads.read(structure, b'{"app": "key 7", "op": 1}')
             command = uploads.uploaded(structure, parsed, by="the bench:", organisation="")
             await self.door.submit(commands.UPLOAD, [command], caller=self.caller, book=self.book)
-        return (perf_counter() - start) / 20 * 1e3
-
-    async def settle(self, seconds: float) -> float:
-        """Return the milliseconds that ending a round takes while others write, in the middle."""
-        writing = asyncio.create_task(self.kernel(seconds, keys="settle"))
-        took: list[float] = []
-        structure = self.structures["settle"]
-        while not writing.done():
-            await asyncio.sleep(seconds / 10)
-            start = perf_counter()
-            end = End(structure.settleid, structure.number, 1, "the bench:")
-            await self.door.submit(commands.SETTLE, [end], caller=self.caller, book=self.book)
-            took.append((perf_counter() - start) * 1e3)
-        await writing
-        return sorted(took)[len(took) // 2]
+        return (perf_counter() - start) / SINGLES * 1e3
 
 
-def _lines(keys: int, batch: int = BATCH) -> bytes:
+def _lines(keys: int, batch: int) -> bytes:
     return b"\n".join(
         b'{"app":"key %d","op":"CREATE","corr":"AUS-%032x","amount":%d}'
         % (random.randrange(keys), random.getrandbits(128), number)
@@ -169,40 +174,32 @@ def _rows(structure: Structure, lines: bytes) -> str:
     return "".join([f"1\t{OWN}\t{place}\t{key}\t{line}\n" for place, (key, line) in enumerate(pairs)])
 
 
-async def run(seconds: float, *, tell: Tell) -> Report:
-    """Measure everything within so many seconds, and return the report."""
-    begun = perf_counter()
-    async with AsyncExitStack() as stack:
-        config = Config(data=stack.enter_context(folder()), rate_limit=10_000_000)
-        dsn = await stack.enter_async_context(server.owner_address(config, tell))
-        database = await stack.enter_async_context(server.opened(dsn, tell))
-        caller, book, key = await caller_of(database)
-        door = Door(database)
-        working = asyncio.create_task(worker.work(database, door.committed))
-        stack.callback(working.cancel)
-        grant = "GRANT INSERT ON clearhouse.copied_records TO PUBLIC"
-        await client(dsn, "psql", "--quiet", f"--command={LIKE}", f"--command={grant}").run()
-        url = await stack.enter_async_context(api(dsn))
-        made = {name: await _made(door, caller, book, name) for name in ("few", "many", "read", "settle")}
-        lines = {name: [_lines(count) for _ in range(BATCHES)] for name, count in KEYS.items()}
-        bench = Bench(
-            database,
-            door,
-            caller,
-            book,
-            made,
-            lines | {"settle": [_lines(1_000, 1_000)]},
-            [_rows(made["few"], each) for each in lines["few"]],
-        )
-        await _filled(bench)
-        server.steady()  # as the server itself does
-        contestants = _contestants(bench, url, key)
-        # A stream that is told to end has still to be counted, which takes about as long again.
-        await race(contestants, seconds=max(5.0, (seconds - (perf_counter() - begun)) / 2), tell=tell)
-        await door.close()
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
-    return report("records", contestants)
+def prepared(sizes: Sizes | None = None) -> Prepared:
+    """Return what is measured, of these sizes."""
+
+    @asynccontextmanager
+    async def opened(here: Ground) -> AsyncGenerator[Sequence[Contestant]]:
+        bench, key = await _bench(here, sizes or Sizes())
+        into, lines = bench.structures["settled"], _lines(bench.sizes.few, bench.sizes.small)
+        dsn, caller = here.database.dsn, bench.caller
+        async with working(bench.door), api(here.dsn) as url, AsyncExitStack() as stack:
+            opening = Writers.opened(dsn, bench.sizes.writers, caller=caller, book=bench.book, structure=into, lines=lines)
+            writers = await stack.enter_async_context(opening)
+            await _filled(bench)
+            yield [*_contestants(bench, url, key), *_waits(writers)]
+
+    return opened
+
+
+async def _bench(here: Ground, sizes: Sizes) -> tuple[Bench, str]:
+    grant = "GRANT INSERT ON clearhouse.copied_records TO PUBLIC"
+    await client(here.dsn, "psql", "--quiet", f"--command={LIKE}", f"--command={grant}").run()
+    caller, book, key = await caller_of(here.database)
+    door = Door(here.database)
+    made = {name: await _made(door, caller, book, name) for name in ("few", "many", "read", "settled")}
+    lines = {name: [_lines(count, sizes.batch) for _ in range(BATCHES)] for name, count in sizes.keys.items()}
+    rows = [_rows(made["few"], each) for each in lines["few"]]
+    return Bench(here.database, door, caller, book, made, lines, rows, sizes), key
 
 
 async def _made(door: Door, caller: Caller, book: int, name: str) -> Structure:
@@ -214,28 +211,41 @@ async def _made(door: Door, caller: Caller, book: int, name: str) -> Structure:
 
 
 async def _filled(bench: Bench) -> None:
-    """Put ten thousand keys into one structure to be read, and a hundred thousand into one to be added to."""
-    for name, count in (("read", READ_KEYS), ("many", KEYS["many"])):
-        for start in range(0, count, BATCH):
-            body = b"\n".join(b'{"app":"key %d","op":1}' % number for number in range(start, start + BATCH))
+    """Put keys into the structures that are read and added to."""
+    for name, count in {"read": bench.sizes.read, **bench.sizes.keys}.items():
+        for start in range(0, count, FILLED_AT_ONCE):
+            numbers = range(start, min(start + FILLED_AT_ONCE, count))
+            body = b"\n".join(b'{"app":"key %d","op":1}' % number for number in numbers)
             structure = bench.structures[name]
             command = uploads.uploaded(structure, uploads.read(structure, body), by="the bench:", organisation="")
             await bench.door.submit(commands.UPLOAD, [command], caller=bench.caller, book=bench.book)
 
 
 def _contestants(bench: Bench, url: str, key: str) -> Sequence[Contestant]:
-    def turn(keys: str, send: Callable[[float], Awaitable[int]]) -> Callable[[float], Awaitable[float]]:
+    def turn(keys: str, send: Callable[[float], Awaitable[int]]) -> Turn:
         return partial(bench.counted, keys, send)
 
-    rows, alone, through = "records/s", "COPY, nothing else", "kernel, 1,000 keys"
+    few, many, read = (f"{count:,} keys" for count in (bench.sizes.few, bench.sizes.many, bench.sizes.read))
+    rows, alone, through, select = "records/s", "COPY, nothing else", f"kernel, {few}", f"SELECT of {read}, nothing else"
     over = partial(bench.http, keys="few", url=url, key=key)
+    one, of_many = partial(bench.single, keys="few"), partial(bench.single, keys="many")
     return [
         Contestant(alone, rows, bench.copy),
-        Contestant(through, rows, turn("few", partial(bench.kernel, keys="few")), alone, 0.8, 0.5),
-        Contestant("kernel, 100,000 keys", rows, turn("many", partial(bench.kernel, keys="many")), alone),
-        Contestant("HTTP, by chunks", rows, turn("few", partial(over, mode="chunk")), through, 0.8, 0.5),
-        Contestant("HTTP, whole", rows, turn("few", partial(over, mode="upload")), through, 0.8, 0.5),
-        Contestant("one record into 100,000 keys", "milliseconds", bench.single),
-        Contestant("show 10,000 keys", "milliseconds", bench.read),
-        Contestant("settle under writers", "milliseconds", bench.settle),
+        Contestant(through, rows, turn("few", partial(bench.kernel, keys="few")), alone, 0.8, 0.5, 100_000),
+        Contestant(f"kernel, {many}", rows, turn("many", partial(bench.kernel, keys="many")), alone),
+        Contestant("HTTP, by chunks", rows, turn("few", partial(over, mode="chunk")), through, 0.8, 0.5, 50_000),
+        Contestant("HTTP, whole", rows, turn("few", partial(over, mode="upload")), through, 0.8, 0.5, 50_000),
+        Contestant(f"one record into {few}", "milliseconds", one),
+        Contestant(f"one record into {many}", "milliseconds", of_many, f"one record into {few}", 1.0, 1.5),
+        Contestant(select, "milliseconds", bench.select),
+        Contestant(f"GET of {read}", "milliseconds", partial(bench.read, url=url, key=key), select, asked=50),
+    ]
+
+
+def _waits(writers: Writers) -> Sequence[Contestant]:
+    name = f"longest wait of {len(writers.doors)} writers"
+    alone = f"{name}, nobody settles"
+    return [
+        Contestant(alone, "milliseconds", writers.undisturbed),
+        Contestant(f"{name}, rounds are settled", "milliseconds", writers.settled, alone, asked=100),
     ]

@@ -11,7 +11,6 @@ from clearhouse.kernel.db.binaries import client
 from clearhouse.kernel.db.database import Database
 from clearhouse.refusals import Kind, Refusal
 
-SCALE = 10
 CLIENTS = 16
 COPIED = 8_000
 ACCOUNTS = 10_000
@@ -38,9 +37,9 @@ class TigerBeetleMissing(Refusal):
     kind = Kind.UNAVAILABLE
 
 
-async def prepare(dsn: str) -> None:
+async def prepare(dsn: str, scale: int) -> None:
     """Make the tables of pgbench, and one like that of the transfers, with all of its indexes, to copy into."""
-    await client(dsn, "pgbench", "--initialize", f"--scale={SCALE}", "--quiet").run()
+    await client(dsn, "pgbench", "--initialize", f"--scale={scale}", "--quiet").run()
     made = "CREATE TABLE clearhouse.copied (LIKE clearhouse.ledger_transfer INCLUDING ALL)"
     await client(dsn, "psql", "--quiet", f"--command={made}", "--command=GRANT INSERT ON clearhouse.copied TO PUBLIC").run()
 

@@ -1,94 +1,57 @@
 """`clearhouse bench …`."""
 
-import uvloop
-from cyclopts import App
+from typing import Annotated
 
-from clearhouse.app.bench import events as bench_events
+import uvloop
+from cyclopts import App, Parameter
+
+from clearhouse.app import logs
 from clearhouse.app.bench import interbank as bench_interbank
 from clearhouse.app.bench import kernel as bench_kernel
 from clearhouse.app.bench import ledger as bench_ledger
 from clearhouse.app.bench import printing
 from clearhouse.app.bench import records as bench_records
+from clearhouse.app.bench.houses import How, Prepared, measured
 from clearhouse.app.verbs import tell
 
 app = App(name="bench", help="Measure, as ratios to references in the same run.")
+Shared = Annotated[How, Parameter(name="*")]
+DEFAULT = How()
 
 
 @app.command
-def ledger(*, seconds: int = 90, json: bool = False, tigerbeetle: str | None = None, behind: int = 0) -> None:
-    """Measure posting and reading against pgbench, COPY and, if there is one, TigerBeetle.
-
-    Parameters
-    ----------
-    seconds
-        How long the whole run takes, about.
-    json
-        Print one JSON object instead of a table.
-    tigerbeetle
-        HOST:PORT of a TigerBeetle server, to send it the same batches.
-    behind
-        How many transfers to post before measuring; that takes time beyond the seconds.
-
-    """
-    found = uvloop.run(bench_ledger.run(seconds, tigerbeetle=tigerbeetle, behind=behind, tell=tell))
-    printing.show(found, as_json=json)
+def ledger(
+    *,
+    how: Shared = DEFAULT,
+    tigerbeetle: Annotated[str | None, Parameter(help="HOST:PORT of a TigerBeetle server, for the same batches.")] = None,
+    behind: Annotated[int, Parameter(help="Post so many transfers before measuring, beyond the seconds.")] = 0,
+) -> None:
+    """Measure posting and reading against pgbench, COPY and, if there is one, TigerBeetle."""
+    _show("ledger", bench_ledger.prepared(tigerbeetle, behind), how)
 
 
 @app.command
-def kernel(*, seconds: int = 20, json: bool = False) -> None:
-    """Measure stages: rows a second, and how soon after a commit the work that it made begins.
-
-    Parameters
-    ----------
-    seconds
-        How long the whole run takes, about.
-    json
-        Print one JSON object instead of a table.
-
-    """
-    printing.show(uvloop.run(bench_kernel.run(seconds, tell=tell)), as_json=json)
+def kernel(
+    *,
+    how: Shared = DEFAULT,
+    items: Annotated[int, Parameter(help="How many items are on each side that is reconciled.")] = 100_000,
+) -> None:
+    """Measure stages, wake-ups, reconciliation, events to NATS and Kafka, and webhooks, each beside the bare work."""
+    _show("kernel", bench_kernel.prepared(bench_kernel.Sizes(items=items)), how)
 
 
 @app.command
-def events(*, seconds: int = 20, json: bool = False) -> None:
-    """Measure events from the journal to NATS and Kafka against publishing alone.
-
-    Parameters
-    ----------
-    seconds
-        How long the whole run takes, about.
-    json
-        Print one JSON object instead of a table.
-
-    """
-    printing.show(uvloop.run(bench_events.run(seconds, tell=tell)), as_json=json)
+def records(*, how: Shared = DEFAULT) -> None:
+    """Measure counting records against COPY of the same records, and settling under writers."""
+    _show("records", bench_records.prepared(), how)
 
 
 @app.command
-def records(*, seconds: int = 60, json: bool = False) -> None:
-    """Measure counting records against COPY of the same records.
-
-    Parameters
-    ----------
-    seconds
-        How long the whole run takes, about.
-    json
-        Print one JSON object instead of a table.
-
-    """
-    printing.show(uvloop.run(bench_records.run(seconds, tell=tell)), as_json=json)
+def interbank(*, how: Shared = DEFAULT) -> None:
+    """Measure settlements end to end with the simulated bank, counted in both books."""
+    _show("interbank", bench_interbank.prepared(), how)
 
 
-@app.command
-def interbank(*, seconds: int = 60, json: bool = False) -> None:
-    """Measure settlements end to end with the simulated bank, counted in both books.
-
-    Parameters
-    ----------
-    seconds
-        How long the whole run takes, about.
-    json
-        Print one JSON object instead of a table.
-
-    """
-    printing.show(uvloop.run(bench_interbank.run(seconds, tell=tell)), as_json=json)
+def _show(name: str, prepared: Prepared, how: How) -> None:
+    logs.configure("warning")  # to the error output: what is printed is the report
+    printing.show(uvloop.run(measured(name, prepared, how, tell)), as_json=how.json)
