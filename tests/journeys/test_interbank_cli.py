@@ -129,9 +129,7 @@ def test_a_settlement_is_executed_followed_shown_and_listed(interbank: Interbank
     assert own in interbank("settlements").out
 
 
-def test_what_happened_is_listed_followed_and_explained(
-    interbank: Interbank, server: Program, key: str
-) -> None:
+def test_what_happened_is_listed_followed_and_explained(interbank: Interbank, server: Program, key: str) -> None:
     own = execute(interbank, "OBL-followed", "21.00")
     completed(interbank, own)
     interbank("reconcile", "--json")
