@@ -98,7 +98,8 @@ class Clerk:
         return ids.text("prn", self.id)
 
     def caller(self, book: int = 1) -> Caller:
-        return Caller(self.id, self.name, books={"here": book}, scopes={book: frozenset({"test:paper", "approvals:decide"})})
+        scopes = frozenset({"test:paper", "approvals:decide", "approvals:withdraw"})
+        return Caller(self.id, self.name, books={"here": book}, scopes={book: scopes})
 
 
 @dataclass(slots=True)

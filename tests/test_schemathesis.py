@@ -22,7 +22,10 @@ from trying import SOAK
 
 EXAMPLES = 300 if SOAK else 6
 VERBS = {"get", "post", "put", "patch", "delete"}
-BATCHES = {f"POST /api/v1/{name}/batch" for name in ("ledger/accounts", "ledger/transactions", "settlements")}
+BATCHES = {
+    *(f"POST /api/v1/{name}/batch" for name in ("ledger/accounts", "ledger/transactions", "settlements")),
+    *(f"POST /api/v1/approvals/batch/{word}" for word in ("approve", "reject", "withdraw")),
+}
 # A schema does not know which accounts, names and days there are: what is well formed may still be refused.
 BEYOND_A_SCHEMA = "positive_data_acceptance"
 # An item of a batch is refused by itself: the batch is answered with 200, and says so in its place.

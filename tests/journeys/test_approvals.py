@@ -33,7 +33,7 @@ WHO = """
     robot     approver,auditor,operator    people_only    people_only     not_asker
     otto      operator,auditor             denied         denied          not_asker
     vera      viewer                       denied         denied          denied
-    alma      admin                        denied         denied          denied
+    alma      admin                        denied         denied          not_asker
     paul      approver,auditor             pending        rejected        denied
 """
 

@@ -18,12 +18,13 @@ from clearhouse.transport.http.catalogue import catalogue
 from hooking import WEBHOOKS
 from house import House, client, movement, ok, transaction
 from journeys.test_roles import ROLES, filled, routes, tried
+from papers import APPROVALS, PRINCIPALS, Desk
 
 REFERENCE = Path(__file__).parent.parent.parent / "docs" / "reference"
-# What takes a thousand rows, what the workers do, and how an approval can end otherwise.
+# What takes a thousand rows, what the workers do, how an approval can end otherwise, and what waits for others.
 ELSEWHERE = {
     "inbox.dead_again", "inbox.replayed", "audit.sealed", "ledger.hold_expired", "approvals.expired",
-    "approvals.withdrawn",
+    "approvals.withdrawn", "approvals.asked", "approvals.key_allowed", "approvals.repeated",
 }  # fmt: skip
 PATH = "/api/v1/events/catalogue"
 
@@ -111,6 +112,22 @@ async def test_what_the_workers_do_is_what_its_schema_says(house: House, documen
     await expire_approvals(house.database)
     found = {each["type"]: each for each in await told(house)}
     for name in ("ledger.hold_expired", "approvals.expired", "webhooks.disabled"):
+        validator(document, name).validate(found[name])
+
+
+async def test_what_waits_for_others_and_what_is_said_twice_is_what_its_schema_says(
+    house: House, document: dict[str, Any]
+) -> None:
+    desk = Desk(house)
+    for name in ("anna", "bert"):
+        await desk.hire(name, "approver")
+    await desk.rule({"role": "approver"}, kind="approvals.policy")
+    waiting = ok(await house.admin.post(f"{PRINCIPALS}/{desk['bert'].text}/keys", json={}))["approval"]
+    words, once = [{"approval": waiting, "level": 1}] * 2, {"Idempotency-Key": "k"}
+    for _ in range(2):
+        ok(await desk["anna"].client.post(f"{APPROVALS}/batch/approve", json=words, headers=once))
+    found = {each["type"]: each for each in await told(house)}
+    for name in ("approvals.asked", "approvals.key_allowed", "approvals.approved", "approvals.repeated"):
         validator(document, name).validate(found[name])
 
 

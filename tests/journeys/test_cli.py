@@ -1,5 +1,6 @@
 """The command line as a client: what operators, auditors and administrators type on the first day, against a real server."""
 
+import io
 import json
 import os
 import subprocess
@@ -283,9 +284,53 @@ def test_a_word_on_an_approval_that_is_not_there_is_refused(clearhouse: Clearhou
     for words in (("show", "apr_x"), ("withdraw", "apr_x")):
         said = clearhouse("approvals", *words)
         assert (said.status, "approval_not_found" in said.err) == (2, True)
-    for words in (("approve", "apr_x", "--level", "1"), ("reject", "apr_x", "too much")):
+    for words in (("approve", "apr_x", "--level", "1"), ("reject", "apr_x", "--remark", "too much")):
         said = clearhouse("approvals", *words)
         assert (said.status, "approvals:decide" in said.err) == (2, True)
+
+
+def test_rules_are_retired_and_their_versions_stay(clearhouse: Clearhouse) -> None:
+    for name in ("Clara", "Dirk"):
+        assert clearhouse("access", "add", name, "approver", by="admin").status == 0
+    for roles in (("approver",), ("approver", "approver")):
+        assert clearhouse("approvals", "set-policy", "batch.once", *roles, by="admin").status == 0
+    assert clearhouse("approvals", "retire-policy", "batch.once", "--json", by="admin").json["retired"]
+    versions = clearhouse("approvals", "policy-versions", "batch.once", "--json").json
+    assert [(each["version"], len(each["levels"])) for each in versions] == [(3, 0), (2, 2), (1, 1)]
+    assert "[policy_not_found]" in clearhouse("approvals", "policy", "batch.once").err
+
+
+def test_words_on_many_approvals_come_from_the_line_from_a_file_or_from_what_the_inbox_printed(
+    clearhouse: Clearhouse, keys: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = clearhouse("access", "add", "Erna", "approver", "--json", by="admin").json
+    keys["approver"] = clearhouse("access", "issue", added["id"], "--json", by="admin").json["secret"]
+    approve = ("approvals", "approve", "--json")
+    typed = clearhouse(*approve, "apr_x", "apr_y", "--level", "1", by="approver")
+    assert typed.json == {"done": 0, "refused": 2}
+    assert "apr_y: There is no approval apr_y here. [approval_not_found]" in typed.err
+    lines = tmp_path / "lines"
+    lines.write_text("apr_x 1\n\napr_y 2\napr_z 1\n")
+    assert clearhouse(*approve, "--file", str(lines), by="approver").json["refused"] == 3
+    printed = tmp_path / "printed"
+    printed.write_text(json.dumps([{"id": f"apr_{number}", "level": 1, "state": "pending"} for number in range(1_001)]))
+    assert clearhouse(*approve, "--file", str(printed), by="approver").json["refused"] == 1_001
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines.read_text()))
+    rejected = clearhouse("approvals", "reject", "--file", "-", "--remark", "no", "--json", by="approver")
+    assert rejected.json == {"done": 0, "refused": 3}
+    assert clearhouse("approvals", "withdraw", "apr_x", "apr_y", "--json").json["refused"] == 2
+    narrowed = ("--kind", "batch.release", "--currency", "USD", "--at-least", "100", "--json")
+    for verb in ("inbox", "list"):
+        assert clearhouse("approvals", verb, *narrowed, by="approver").json == []
+
+
+def test_words_on_nothing_without_a_level_or_from_what_cannot_be_read_are_malformed(
+    clearhouse: Clearhouse, tmp_path: Path
+) -> None:
+    (tmp_path / "broken").write_text("[")
+    for words in ((), ("apr_x", "apr_y"), ("--file", str(tmp_path / "broken")), ("--file", str(tmp_path / "nowhere"))):
+        said = clearhouse("approvals", "approve", *words)
+        assert (said.status, "[malformed]" in said.err) == (2, True), words
 
 
 def test_messages_that_had_no_effect_are_listed_and_decided_on(clearhouse: Clearhouse) -> None:

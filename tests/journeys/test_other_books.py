@@ -66,6 +66,9 @@ BODIES: Mapping[Route, Any] = {
     ("put", PRINCIPALS + "/{principal}/roles"): {"roles": []},
     ("post", PRINCIPALS + "/{principal}/keys"): {},
     ("post", POLICIES): {"kind": "third", "levels": [{"role": "approver"}]},
+    ("post", f"{APPROVALS}/batch/approve"): [],
+    ("post", f"{APPROVALS}/batch/reject"): [],
+    ("post", f"{APPROVALS}/batch/withdraw"): [],
     ("post", APPROVALS + "/{approval}/approve"): {"level": 1},
     ("post", APPROVALS + "/{approval}/reject"): {"remark": "no"},
     ("post", APPROVALS + "/{approval}/withdraw"): {},
@@ -95,6 +98,9 @@ SHARED = {"job"}
 SILENT = {("post", "/api/v1/settlements/batch")} | {
     ("post", f"{LEDGER}/accounts/batch"),
     ("post", f"{LEDGER}/transactions/batch"),
+    ("post", f"{APPROVALS}/batch/approve"),
+    ("post", f"{APPROVALS}/batch/reject"),
+    ("post", f"{APPROVALS}/batch/withdraw"),
 }
 # What a cursor names; a number or a day names nothing of anybody's.
 CURSORS: Mapping[Route, str] = {
@@ -111,6 +117,7 @@ CURSORS: Mapping[Route, str] = {
     ("get", f"{LEDGER}/holds"): "hold",
     ("get", PRINCIPALS): "principal",
     ("get", POLICIES): "policy",
+    ("get", POLICIES + "/{policy}/versions"): "",
     ("get", f"{APPROVALS}/inbox"): "approval",
     ("get", f"{RECONCILIATION}/rule-sets"): "rule_set",
     ("get", RECONCILIATION + "/rule-sets/{rule_set}/runs"): "run",

@@ -60,6 +60,7 @@ async def books(house: House) -> Database:
     house.gate._known.clear()
     for book in ("main", "other"):
         await fill(house, book)
+        await change(house, book)
     await total_days(house.database)
     await house.seal()
     return house.database
@@ -158,8 +159,16 @@ async def approve(desk: Desk, book: str) -> None:
     sender, anna, _ = [await desk.hire(f"{name} of {book}", "approver", book=book) for name in ("sender", "anna", "bert")]
     levels = [{"role": "approver"}, {"role": "approver", "at_least": [{"amount": "1", "currency": "USD"}]}]
     ok(await desk.house.admin.post(POLICIES, params={"book": book}, json={"kind": PAPER, "levels": levels}))
-    asked = (await desk.submit(sender.name, WRITE, Write("1", "text"), book=number_of(book)))[0]
+    paper = Write("1", "text", amounts=(("1.00", "USD"),))
+    asked = (await desk.submit(sender.name, WRITE, paper, book=number_of(book)))[0]
     assert await desk.approve(anna.name, asked.id) == "pending"
+
+
+async def change(house: House, book: str) -> None:
+    """Leave a change of rules that waits for the word of another."""
+    for kind in ("approvals.policy", "test.another"):
+        rules = {"kind": kind, "levels": [{"role": "approver"}]}
+        ok(await house.admin.post(POLICIES, params={"book": book}, json=rules))
 
 
 async def reconcile(operator: httpx.AsyncClient) -> None:
@@ -349,6 +358,11 @@ CRIMES = [
     "DELETE FROM approval_step",
     "UPDATE approval_level SET count = 1",
     "DELETE FROM approval_threshold",
+    "UPDATE approval_policy SET retired = true",
+    "DELETE FROM approval_policy",
+    "UPDATE approval_change SET body = '{}'",
+    "DELETE FROM approval_change",
+    "UPDATE approval_amount SET amount = 0",
     "UPDATE bank_event SET amount = amount + 1",
     "DELETE FROM bank_event",
     "DELETE FROM bank_order",

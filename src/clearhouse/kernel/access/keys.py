@@ -63,12 +63,13 @@ class RevokeKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class IssuedKey(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A key with its secret: this is the only time it is seen."""
+    """A key with its secret: this is the only time it is seen. With `approval` it waits for that, and has no secret yet."""
 
     id: str
     principal: str
     secret: str
     expires_at: datetime | None = None
+    approval: str | None = None
 
 
 class Key(msgspec.Struct, frozen=True, omit_defaults=True):

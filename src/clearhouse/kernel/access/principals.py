@@ -70,7 +70,7 @@ class DisablePrincipal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Principal(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A person or service, with its roles in this book."""
+    """A person or service, with its roles in this book; `approval` is what others must agree to before it has more."""
 
     id: str
     name: str
@@ -79,6 +79,7 @@ class Principal(msgspec.Struct, frozen=True, omit_defaults=True):
     roles: list[str]
     added_at: datetime
     disabled_at: datetime | None = None
+    approval: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +121,25 @@ async def change_roles(tx: Tx, asked: Sequence[Asked[ChangeRoles]], at: datetime
 
 
 async def _change(tx: Tx, asked: Asked[ChangeRoles], at: datetime) -> Principal | Refusal:
-    wanted = readable("prn", asked.command.principal)
-    if wanted == asked.by:
-        return OwnGrant()
-    if not await tx.tuples(_sql["grantable"], {"book": tx.book, "id": wanted, "by": asked.by}):
-        return PrincipalNotFound(id=asked.command.principal)
+    known = await grantable(tx, asked.command.principal, by=asked.by)
+    if isinstance(known, Refusal):
+        return known
+    wanted = ids.parse("prn", known.id)
     await tx.do(_sql["revoke_roles"], book=tx.book, principal=wanted, roles=asked.command.roles)
     await _set_roles(tx, wanted, asked.command.roles, by=asked.by, at=at)
     found = await tx.row(_sql["principal_with_roles"], _Row, book=tx.book, id=wanted)
     return PrincipalNotFound(id=asked.command.principal) if found is None else found.principal
+
+
+async def grantable(tx: Tx, principal: str, *, by: UUID) -> Principal | Refusal:
+    """Return a principal as it stands, if somebody may set its roles in this book."""
+    wanted = readable("prn", principal)
+    if wanted == by:
+        return OwnGrant()
+    if not await tx.tuples(_sql["grantable"], {"book": tx.book, "id": wanted, "by": by}):
+        return PrincipalNotFound(id=principal)
+    found = await tx.row(_sql["principal_with_roles"], _Row, book=tx.book, id=wanted)
+    return PrincipalNotFound(id=principal) if found is None else found.principal
 
 
 async def _set_roles(tx: Tx, principal: UUID, roles: Sequence[Role], *, by: UUID, at: datetime) -> None:

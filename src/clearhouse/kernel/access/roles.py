@@ -36,6 +36,7 @@ SCOPES: dict[Role, frozenset[Scope]] = {
             "metrics:read",
             "approvals:read",
             "approvals:policies",
+            "approvals:withdraw",
         }
     ),
 }

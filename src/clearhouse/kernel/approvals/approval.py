@@ -11,19 +11,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
 
 from clearhouse import ids
+from clearhouse.kernel.access.roles import Role
 from clearhouse.kernel.approvals import policies
-from clearhouse.kernel.approvals.approvers import Rule
-from clearhouse.kernel.approvals.policies import Level, Sum, sql
+from clearhouse.kernel.approvals.approvers import Rule, Standing
+from clearhouse.kernel.approvals.policies import Level, SetPolicy, Sum, sql
 from clearhouse.kernel.db.database import Tx
 from clearhouse.refusals import Kind, Refusal
 
 ApprovalRef = Annotated[str, msgspec.Meta(max_length=30, examples=["apr_01KAHG7R9Q7XKJ8W3M5N2P4T6V"])]
+GUARD = "approvals.policy"
 _sums = msgspec.json.Decoder(list[Sum])
 
 
@@ -73,8 +75,27 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     remark: str = ""
 
 
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is done once it is approved: to the rules of a kind of subject, or to the roles or keys of a principal.
+
+    `number` is the version of the rules, or the count of keys, and `before` are the roles, that there were at the time.
+    """
+
+    act: Literal["set_policy", "retire_policy", "change_roles", "issue_key"]
+    subject: str
+    number: int = 0
+    policy: SetPolicy | None = None
+    roles: list[Role] = []
+    before: list[str] = []
+    label: str = ""
+    until: datetime | None = None
+
+
 class Approval(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A request for approval as it stands: `level` is asked now, and `given` of the people it asks for have approved."""
+    """A request for approval as it stands: `level` is asked now, and `given` of the people it asks for have approved.
+
+    `exists` says that this very word was said already; `change` is what is done by itself once all have approved.
+    """
 
     id: str
     subject: Subject
@@ -92,6 +113,11 @@ class Approval(msgspec.Struct, frozen=True, omit_defaults=True):
     amounts: list[Sum] = []
     replaces: str | None = None
     ended_at: datetime | None = None
+    change: Change | None = None
+    exists: bool = False
+
+
+_change = msgspec.json.Decoder(Change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,22 +153,41 @@ class _StepRow:
 
 
 @dataclass(frozen=True, slots=True)
+class _Proposed:
+    request: UUID
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Maker:
     kind: str
     subject: str
     principal: UUID
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A step that is not written yet: who took it, and the id of the command by which they did."""
+
+    step: Step
+    by: UUID | None
+    word: UUID | None
+
+
 @dataclass(slots=True, eq=False)
 class Case:
-    """An approval while a batch decides on it: what was read, and what has become of it since."""
+    """An approval while a batch decides on it: what was read, and what has become of it since.
+
+    `approvers` are those who have approved, with the level at which each did.
+    """
 
     row: Row
     rules: dict[int, Rule]
     makers: set[UUID]
     steps: list[Step] = field(default_factory=list[Step])
-    approvers: set[UUID] = field(default_factory=set[UUID])
-    done: list[tuple[Step, UUID | None]] = field(default_factory=list[tuple[Step, UUID | None]])
+    approvers: dict[UUID, int] = field(default_factory=dict[UUID, int])
+    done: list[Done] = field(default_factory=list[Done])
+    change: Change | None = None
     state: State = field(init=False)
     level: int = field(init=False)
     given: int = field(init=False)
@@ -168,17 +213,35 @@ class Case:
         """Tell whether its state lets this happen."""
         return act in TRANSITIONS[self.state]
 
+    def lapsed(self, people: Mapping[UUID, Standing]) -> UUID | None:
+        """Return who approved while it is pending and may no longer, now that a role was taken away or they are shut out."""
+        if self.state is not State.PENDING:
+            return None
+        return next((who for who, level in self.approvers.items() if not self._asks(level, people.get(who))), None)
+
+    def _asks(self, level: int, somebody: Standing | None) -> bool:
+        return somebody is not None and self.rules[level].asks_for(somebody)
+
     def is_over(self, at: datetime) -> bool:
         """Tell whether its time has run out."""
         return at >= self.expires_at
 
-    def act(self, act: State, at: datetime, by: UUID | None = None, remark: str = "") -> None:
+    def act(self, act: State, at: datetime, by: UUID | None = None, remark: str = "", *, word: UUID | None = None) -> None:
         """Note what somebody did; `approved` moves the level and perhaps the state, all else ends it."""
         step = Step(act, self.level, at, None if by is None else ids.text("prn", by), remark)
         self.steps.append(step)
-        self.done.append((step, by))
+        self.done.append(Done(step, by, word))
         if act is not State.APPROVED:
             self.state, self.ended_at = act, at
+
+    def take_back(self) -> None:
+        """Forget the last approval, which made it approved and could not be carried out."""
+        last = self.done.pop()
+        self.steps.pop()
+        if last.by is not None:
+            del self.approvers[last.by]
+        self.state, self.ended_at, self.expires_at = State.PENDING, None, self.row.expires_at
+        self.given -= 1
 
     def approval(self) -> Approval:
         """Return it as it is shown."""
@@ -189,7 +252,7 @@ class Case:
             requested_at=row.requested_at, requested_by=person(row.requested_by), expires_at=self.expires_at,
             makers=[ids.text("prn", each) for each in sorted(self.makers)], steps=list(self.steps), title=row.title,
             amounts=_sums.decode(row.amounts), ended_at=self.ended_at,
-            replaces=None if row.replaces is None else ids.text("apr", row.replaces),
+            replaces=None if row.replaces is None else ids.text("apr", row.replaces), change=self.change,
         )  # fmt: skip
 
 
@@ -218,7 +281,11 @@ async def cases(tx: Tx, rows: Sequence[Row]) -> list[Case]:
         by = None if step.principal is None else ids.text("prn", step.principal)
         case.steps.append(Step(State(step.act), step.level, step.at, by, step.remark))
         if step.act == State.APPROVED.value and step.principal is not None:
-            case.approvers.add(step.principal)
+            case.approvers[step.principal] = step.level
+    proposed = [row.id for row in rows if row.kind == GUARD]
+    if proposed:
+        for each in await tx.rows(sql["proposed"], _Proposed, book=tx.book, ids=proposed):
+            found[each.request].change = _change.decode(each.body)
     return list(found.values())
 
 
@@ -235,23 +302,28 @@ async def makers(tx: Tx, subjects: Iterable[Subject]) -> dict[Subject, set[UUID]
 
 
 async def change(tx: Tx, changed: Sequence[Case], at: datetime) -> None:
-    """Write what has become of locked approvals."""
+    """Write what has become of locked approvals, and whom they ask now."""
     touched = sorted((case for case in changed if case.done), key=lambda case: case.row.id)
-    if touched:
-        await tx.do(
-            sql["change_requests"], book=tx.book, at=at, ids=[case.row.id for case in touched],
-            found=[case.row.state for case in touched], states=[case.state.value for case in touched],
-            levels=[case.level for case in touched], given=[case.given for case in touched],
-            expires=[case.expires_at for case in touched],
-        )  # fmt: skip
+    if not touched:
+        return
+    own = [case.row.id for case in touched]
+    await tx.do(
+        sql["change_requests"], book=tx.book, at=at, ids=own,
+        found=[case.row.state for case in touched], states=[case.state.value for case in touched],
+        levels=[case.level for case in touched], given=[case.given for case in touched],
+        expires=[case.expires_at for case in touched],
+    )  # fmt: skip
+    tx.later(sql["ask_nobody"], book=tx.book, ids=own)
+    tx.later(sql["ask"], book=tx.book, ids=own)
 
 
 async def note(tx: Tx, changed: Iterable[Case], at: datetime) -> None:
     """Write what was done on approvals."""
-    done = [(case.row.id, step, by) for case in changed for step, by in case.done]
+    done = [(case.row.id, each) for case in changed for each in case.done]
     if done:
         await tx.do(
-            sql["add_steps"], book=tx.book, at=at, requests=[request for request, _, _ in done],
-            acts=[step.act.value for _, step, _ in done], levels=[step.level for _, step, _ in done],
-            principals=[by for _, _, by in done], remarks=[step.remark for _, step, _ in done],
+            sql["add_steps"], book=tx.book, at=at, requests=[request for request, _ in done],
+            acts=[each.step.act.value for _, each in done], levels=[each.step.level for _, each in done],
+            principals=[each.by for _, each in done], remarks=[each.step.remark for _, each in done],
+            words=[each.word for _, each in done],
         )  # fmt: skip

@@ -1,8 +1,8 @@
 -- name: policies_page
 -- The rules that hold now, by kind of subject.
-SELECT p.kind, p.version, p.hours, p.set_at, p.set_by
+SELECT p.kind, p.version, p.hours, p.set_at, p.set_by, p.retired, p.approval
 FROM approval_policy AS p
-WHERE p.book = %(book)s AND p.kind > %(after)s
+WHERE p.book = %(book)s AND p.kind > %(after)s AND NOT p.retired
     AND NOT EXISTS (
         SELECT FROM approval_policy AS n WHERE n.book = p.book AND n.kind = p.kind AND n.version > p.version
     )
@@ -10,11 +10,19 @@ ORDER BY p.kind
 LIMIT %(most)s
 
 -- name: policies
--- The rules that hold now for some kinds of subject.
-SELECT DISTINCT ON (p.kind) p.kind, p.version, p.hours, p.set_at, p.set_by
+-- The last version of the rules for some kinds of subject, be it that they were taken back.
+SELECT DISTINCT ON (p.kind) p.kind, p.version, p.hours, p.set_at, p.set_by, p.retired, p.approval
 FROM approval_policy AS p
 WHERE p.book = %(book)s AND p.kind = ANY(%(kinds)s::text[])
 ORDER BY p.kind, p.version DESC
+
+-- name: versions
+-- Every version of the rules for a kind of subject, newest first.
+SELECT p.kind, p.version, p.hours, p.set_at, p.set_by, p.retired, p.approval
+FROM approval_policy AS p
+WHERE p.book = %(book)s AND p.kind = %(kind)s AND p.version < %(before)s
+ORDER BY p.version DESC
+LIMIT %(most)s
 
 -- name: levels
 -- The levels of some rules, in order, with the amounts from which each is asked.
@@ -37,8 +45,8 @@ ORDER BY l.kind, l.version, l.level
 
 -- name: add_policy
 -- A new version of rules.
-INSERT INTO approval_policy (book, kind, version, hours, set_at, set_by)
-VALUES (%(book)s, %(kind)s, %(version)s, %(hours)s, %(at)s, %(by)s)
+INSERT INTO approval_policy (book, kind, version, hours, set_at, set_by, retired, approval)
+VALUES (%(book)s, %(kind)s, %(version)s, %(hours)s, %(at)s, %(by)s, %(retired)s, %(approval)s)
 
 -- name: add_levels
 -- The levels of new rules; `people` is an array of arrays as text, since those do not unnest by one.
@@ -109,42 +117,89 @@ FROM approval_request AS r
 WHERE r.book = %(book)s AND r.id = %(id)s
 
 -- name: listed
--- Requests of a book, newest first, in one state or in any.
+-- Requests of a book in some states, newest first: of each state as many as are wanted, and of those the newest.
 SELECT r.id, r.kind, r.version, r.subject, r.content, r.title, r.amounts, r.levels, r.requested_at, r.requested_by, r.replaces,
     r.state, r.level, r.given, r.expires_at, r.ended_at
-FROM approval_request AS r
-WHERE r.book = %(book)s AND (r.requested_at, r.id) < (%(before)s, %(id)s)
-    AND (%(state)s::text IS NULL OR r.state = %(state)s::text)
+FROM unnest(%(states)s::text[]) AS u (state)
+CROSS JOIN LATERAL (
+    SELECT r.*
+    FROM approval_request AS r
+    WHERE r.book = %(book)s AND r.state = u.state AND (r.requested_at, r.id) < (%(before)s, %(id)s)
+        AND (%(currency)s::text IS NULL OR EXISTS (
+            SELECT FROM approval_amount AS a
+            WHERE a.book = r.book AND a.request = r.id AND a.asset = %(currency)s::text
+                AND a.amount >= coalesce(%(at_least)s::numeric, 0) AND a.amount < coalesce(%(below)s::numeric, 'infinity')
+        ))
+    ORDER BY r.requested_at DESC, r.id DESC
+    LIMIT %(most)s
+) AS r
+ORDER BY r.requested_at DESC, r.id DESC
+LIMIT %(most)s
+
+-- name: listed_of_kind
+-- The same of one kind of subject.
+SELECT r.id, r.kind, r.version, r.subject, r.content, r.title, r.amounts, r.levels, r.requested_at, r.requested_by, r.replaces,
+    r.state, r.level, r.given, r.expires_at, r.ended_at
+FROM unnest(%(states)s::text[]) AS u (state)
+CROSS JOIN LATERAL (
+    SELECT r.*
+    FROM approval_request AS r
+    WHERE r.book = %(book)s AND r.kind = %(kind)s AND r.state = u.state AND (r.requested_at, r.id) < (%(before)s, %(id)s)
+        AND (%(currency)s::text IS NULL OR EXISTS (
+            SELECT FROM approval_amount AS a
+            WHERE a.book = r.book AND a.request = r.id AND a.asset = %(currency)s::text
+                AND a.amount >= coalesce(%(at_least)s::numeric, 0) AND a.amount < coalesce(%(below)s::numeric, 'infinity')
+        ))
+    ORDER BY r.requested_at DESC, r.id DESC
+    LIMIT %(most)s
+) AS r
 ORDER BY r.requested_at DESC, r.id DESC
 LIMIT %(most)s
 
 -- name: listed_of_subject
--- Requests for one subject, newest first, in one state or in any.
+-- Requests for one subject in some states, newest first.
 SELECT r.id, r.kind, r.version, r.subject, r.content, r.title, r.amounts, r.levels, r.requested_at, r.requested_by, r.replaces,
     r.state, r.level, r.given, r.expires_at, r.ended_at
 FROM approval_request AS r
 WHERE r.book = %(book)s AND r.kind = %(kind)s AND r.subject = %(subject)s AND (r.requested_at, r.id) < (%(before)s, %(id)s)
-    AND (%(state)s::text IS NULL OR r.state = %(state)s::text)
+    AND r.state = ANY(%(states)s::text[])
+    AND (%(currency)s::text IS NULL OR EXISTS (
+        SELECT FROM approval_amount AS a
+        WHERE a.book = r.book AND a.request = r.id AND a.asset = %(currency)s::text
+            AND a.amount >= coalesce(%(at_least)s::numeric, 0) AND a.amount < coalesce(%(below)s::numeric, 'infinity')
+    ))
 ORDER BY r.requested_at DESC, r.id DESC
 LIMIT %(most)s
 
 -- name: inbox
--- What waits for one person: its level asks for them, they had no hand in it, and they have not approved it yet.
+-- What waits for one person, oldest first: it asks for one of their roles or for them, they had no hand in it, and they have
+-- not approved it yet. Of each role as many as are wanted, and of those the oldest; a request asks for one role or for people.
 SELECT r.id, r.kind, r.version, r.subject, r.content, r.title, r.amounts, r.levels, r.requested_at, r.requested_by, r.replaces,
     r.state, r.level, r.given, r.expires_at, r.ended_at
-FROM approval_request AS r
-JOIN approval_level AS l ON l.book = r.book AND l.kind = r.kind AND l.version = r.version AND l.level = r.level
-WHERE r.book = %(book)s AND r.state = 'pending' AND r.expires_at > %(at)s
-    AND (r.requested_at, r.id) > (%(after)s, %(id)s)
-    AND (l.role = ANY(%(roles)s::text[]) OR %(me)s = ANY(l.people))
-    AND NOT EXISTS (
-        SELECT FROM approval_maker AS m
-        WHERE m.book = r.book AND m.kind = r.kind AND m.subject = r.subject AND m.principal = %(me)s
-    )
-    AND NOT EXISTS (
-        SELECT FROM approval_step AS s
-        WHERE s.book = r.book AND s.request = r.id AND s.principal = %(me)s AND s.act = 'approved'
-    )
+FROM unnest(%(who)s::text[]) AS u (who)
+CROSS JOIN LATERAL (
+    SELECT r.*
+    FROM approval_asked AS w
+    JOIN approval_request AS r ON r.book = w.book AND r.id = w.request
+    WHERE w.book = %(book)s AND w.who = u.who AND (w.requested_at, w.request) > (%(after)s, %(id)s)
+        AND r.state = 'pending' AND r.expires_at > %(at)s
+        AND (%(kind)s::text IS NULL OR r.kind = %(kind)s::text)
+        AND (%(currency)s::text IS NULL OR EXISTS (
+            SELECT FROM approval_amount AS a
+            WHERE a.book = r.book AND a.request = r.id AND a.asset = %(currency)s::text
+                AND a.amount >= coalesce(%(at_least)s::numeric, 0) AND a.amount < coalesce(%(below)s::numeric, 'infinity')
+        ))
+        AND NOT EXISTS (
+            SELECT FROM approval_maker AS m
+            WHERE m.book = r.book AND m.kind = r.kind AND m.subject = r.subject AND m.principal = %(me)s
+        )
+        AND NOT EXISTS (
+            SELECT FROM approval_step AS s
+            WHERE s.book = r.book AND s.request = r.id AND s.principal = %(me)s AND s.act = 'approved'
+        )
+    ORDER BY w.requested_at, w.request
+    LIMIT %(most)s
+) AS r
 ORDER BY r.requested_at, r.id
 LIMIT %(most)s
 
@@ -154,6 +209,12 @@ SELECT s.request, s.act, s.level, s.principal, s.remark, s.at
 FROM approval_step AS s
 WHERE s.book = %(book)s AND s.request = ANY(%(ids)s::uuid[])
 ORDER BY s.request, s.id
+
+-- name: words
+-- What was done already by these commands.
+SELECT s.word, s.request, s.act, s.level, s.remark
+FROM approval_step AS s
+WHERE s.book = %(book)s AND s.word = ANY(%(words)s::uuid[])
 
 -- name: add_requests
 -- New requests; two at once for one subject meet at the index of what is live.
@@ -180,12 +241,50 @@ FROM unnest(
 ) AS u (id, found, state, level, given, expires_at)
 WHERE r.book = %(book)s AND r.id = u.id AND r.state = u.found
 
+-- name: ask_nobody
+-- Takes requests out of the inboxes that they are in.
+DELETE FROM approval_asked WHERE book = %(book)s AND request = ANY(%(ids)s::uuid[])
+
+-- name: ask
+-- Puts what is pending into the inboxes of whom its level asks for.
+INSERT INTO approval_asked (book, who, requested_at, request)
+SELECT r.book, w.who, r.requested_at, r.id
+FROM unnest(%(ids)s::uuid[]) AS u (id)
+JOIN approval_request AS r ON r.book = %(book)s AND r.id = u.id AND r.state = 'pending'
+JOIN approval_level AS l ON l.book = r.book AND l.kind = r.kind AND l.version = r.version AND l.level = r.level
+CROSS JOIN LATERAL unnest(array_remove(l.role || l.people::text[], NULL)) AS w (who)
+ORDER BY w.who, r.requested_at, r.id
+
+-- name: add_amounts
+-- How much of each asset new requests move.
+INSERT INTO approval_amount (book, request, asset, amount)
+SELECT %(book)s, u.request, u.asset, u.amount
+FROM unnest(%(requests)s::uuid[], %(assets)s::text[], %(amounts)s::numeric[]) AS u (request, asset, amount)
+
+-- name: add_change
+-- What is done once a request is approved; the same request again has it already.
+INSERT INTO approval_change (book, request, body) VALUES (%(book)s, %(request)s, %(body)s) ON CONFLICT DO NOTHING
+
+-- name: proposed
+-- What is done once these requests are approved.
+SELECT c.request, c.body FROM approval_change AS c WHERE c.book = %(book)s AND c.request = ANY(%(ids)s::uuid[])
+
+-- name: guarded
+-- Whether somebody has one of these roles in a book whose rules for this kind hold.
+SELECT p.book FROM access_grant AS g
+JOIN approval_policy AS p ON p.book = g.book AND p.kind = %(kind)s AND NOT p.retired
+WHERE g.principal = %(principal)s AND g.role = ANY(%(roles)s::text[])
+    AND NOT EXISTS (
+        SELECT FROM approval_policy AS n WHERE n.book = p.book AND n.kind = p.kind AND n.version > p.version
+    )
+
 -- name: add_steps
 -- What was done on requests, in order.
-INSERT INTO approval_step (book, request, act, level, principal, remark, at)
-SELECT %(book)s, u.request, u.act, u.level, u.principal, u.remark, %(at)s
-FROM unnest(%(requests)s::uuid[], %(acts)s::text[], %(levels)s::int[], %(principals)s::uuid[], %(remarks)s::text[])
-    WITH ORDINALITY AS u (request, act, level, principal, remark, place)
+INSERT INTO approval_step (book, request, act, level, principal, remark, at, word)
+SELECT %(book)s, u.request, u.act, u.level, u.principal, u.remark, %(at)s, u.word
+FROM unnest(
+    %(requests)s::uuid[], %(acts)s::text[], %(levels)s::int[], %(principals)s::uuid[], %(remarks)s::text[], %(words)s::uuid[]
+) WITH ORDINALITY AS u (request, act, level, principal, remark, word, place)
 ORDER BY u.place
 
 -- name: lock_due

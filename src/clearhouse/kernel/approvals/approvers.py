@@ -32,11 +32,17 @@ class Rule:
         """Tell whether somebody who may decide at all may decide here."""
         return somebody.id in self.people or self.role in somebody.roles
 
-    def is_for(self, amounts: Mapping[str, int]) -> bool:
-        """Tell whether it is asked about these amounts, in minor units by asset; what it says nothing of comes to it."""
+    def is_for(self, amounts: Mapping[str, tuple[int, int]]) -> bool:
+        """Tell whether it is asked about these amounts; what it says nothing of comes to it.
+
+        Amounts are minor units and exponent by asset: whoever counts an asset with other decimals is not below for that.
+        """
         if not self.at_least or not amounts:
             return True
-        return any(asset not in self.at_least or minor >= self.at_least[asset][0] for asset, minor in amounts.items())
+        return any(
+            asset not in self.at_least or minor * 10 ** self.at_least[asset][1] >= self.at_least[asset][0] * 10**exponent
+            for asset, (minor, exponent) in amounts.items()
+        )
 
 
 @dataclass(frozen=True, slots=True)

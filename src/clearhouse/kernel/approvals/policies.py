@@ -1,12 +1,12 @@
 """Policies: the rules of who releases a kind of subject, in levels, as rows that a new version leaves as they were.
 
 Promise: rules that nobody could satisfy are refused with a sentence when they are written. A request keeps the version that
-it was made under.
+it was made under; what was taken back is a version too. Who may change them, and with whose word, is said in `changes`.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -14,7 +14,6 @@ from uuid import UUID
 import msgspec
 
 from clearhouse import ids, money
-from clearhouse.asking import Asked
 from clearhouse.kernel.access.principals import PrincipalRef, readable
 from clearhouse.kernel.access.roles import Role
 from clearhouse.kernel.approvals.approvers import Rule, candidates, shortage
@@ -35,6 +34,9 @@ SubjectKind = Annotated[
     str,
     msgspec.Meta(min_length=1, max_length=63, pattern=rf"^{KIND}$(?!\n)", examples=["batch.release"]),
 ]
+
+
+VERSION_MAX = 2**31 - 1
 
 
 class PolicyNotFound(Refusal):
@@ -96,8 +98,17 @@ class SetPolicy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     hours: Hours = HOURS
 
 
-class Policy(msgspec.Struct, frozen=True):
-    """The rules for a kind of subject; a request ends by itself after so many hours."""
+class RetirePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Take the rules for a kind of subject back: nothing of the kind can be asked for until there are others."""
+
+    kind: SubjectKind
+
+
+class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The rules for a kind of subject; a request ends by itself after so many hours.
+
+    `approval` is the request by which others agree to it; until they have, it is version 0 and holds for nobody.
+    """
 
     kind: str
     version: int
@@ -105,6 +116,8 @@ class Policy(msgspec.Struct, frozen=True):
     hours: int
     set_at: datetime
     set_by: str
+    retired: bool = False
+    approval: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +130,16 @@ class Rules:
     set_at: datetime
     set_by: UUID
     levels: tuple[Rule, ...] = ()
+    retired: bool = False
+    approval: UUID | None = None
 
     @property
     def policy(self) -> Policy:
         """Return it as it is shown."""
         levels = [shown(each) for each in self.levels]
-        return Policy(self.kind, self.version, levels, self.hours, self.set_at, ids.text("prn", self.set_by))
+        approval = None if self.approval is None else ids.text("apr", self.approval)
+        by = ids.text("prn", self.set_by)
+        return Policy(self.kind, self.version, levels, self.hours, self.set_at, by, self.retired, approval)
 
 
 def shown(rule: Rule) -> Level:
@@ -149,30 +166,34 @@ class _LevelRow:
         return Rule(self.level, self.role, tuple(self.people), self.count, at_least)
 
 
-async def set_policies(tx: Tx, asked: Sequence[Asked[SetPolicy]], at: datetime) -> list[Policy | Refusal]:
-    """Set rules one after another; the same again changes nothing."""
+async def written(
+    tx: Tx, command: SetPolicy, before: Rules | None, *, by: UUID, at: datetime, without: Collection[UUID] = ()
+) -> Rules | Refusal:
+    """Return the next version that a command asks for, the one before if it is the same; nothing is written yet."""
     exponents = await accounts.exponents(tx)
-    return [await _set(tx, each, exponents, at) for each in asked]
-
-
-async def _set(tx: Tx, asked: Asked[SetPolicy], exponents: Mapping[str, int], at: datetime) -> Policy | Refusal:
-    command = asked.command
     try:
         wanted = tuple(_rule(place, level, exponents) for place, level in enumerate(command.levels, start=1))
     except Refusal as refusal:
         return refusal
     if all(rule.at_least for rule in wanted):
         return ReleasedByNobody()
-    short = shortage(wanted, await candidates(tx))
+    short = shortage(wanted, await candidates(tx), without)
     if short is not None:
         rule, found = short
         return NobodyCanApprove(kind=command.kind, level=str(rule.level), count=str(rule.count), found=str(found))
-    known = (await current(tx, [command.kind])).get(command.kind)
-    if known is not None and (known.levels, known.hours) == (wanted, command.hours):
-        return known.policy
-    made = Rules(command.kind, 1 if known is None else known.version + 1, command.hours, at, asked.by, wanted)
-    await _add(tx, made)
-    return made.policy
+    if before is not None and (before.levels, before.hours) == (wanted, command.hours):
+        return before
+    return Rules(command.kind, number(before) + 1, command.hours, at, by, wanted)
+
+
+def retired(before: Rules, *, by: UUID, at: datetime) -> Rules:
+    """Return the version by which rules end."""
+    return replace(before, version=before.version + 1, set_at=at, set_by=by, levels=(), retired=True, approval=None)
+
+
+def number(rules: Rules | None) -> int:
+    """Return the version of rules; of none, zero."""
+    return 0 if rules is None else rules.version
 
 
 def _rule(place: int, level: Level, exponents: Mapping[str, int]) -> Rule:
@@ -200,9 +221,13 @@ def _amount(given: Sum, exponents: Mapping[str, int]) -> Amount:
     return Amount.parse(given.amount, asset)
 
 
-async def _add(tx: Tx, made: Rules) -> None:
+async def add(tx: Tx, made: Rules) -> None:
+    """Write a version; two at once meet at its number."""
     named = {"book": tx.book, "kind": made.kind, "version": made.version}
-    await tx.do(sql["add_policy"], **named, hours=made.hours, at=made.set_at, by=made.set_by)
+    await tx.do(
+        sql["add_policy"], **named, hours=made.hours, at=made.set_at, by=made.set_by, retired=made.retired,
+        approval=made.approval,
+    )  # fmt: skip
     await tx.do(
         sql["add_levels"], **named, levels=[each.level for each in made.levels], roles=[each.role for each in made.levels],
         people=[array(each.people) for each in made.levels], counts=[each.count for each in made.levels],
@@ -217,6 +242,11 @@ async def _add(tx: Tx, made: Rules) -> None:
 
 async def current(tx: Tx, kinds: Sequence[str]) -> dict[str, Rules]:
     """Return the rules that hold now, by kind of subject."""
+    return {kind: rules for kind, rules in (await last(tx, kinds)).items() if not rules.retired}
+
+
+async def last(tx: Tx, kinds: Sequence[str]) -> dict[str, Rules]:
+    """Return the last version of rules by kind of subject, be it that they were taken back."""
     found = await tx.rows(sql["policies"], Rules, book=tx.book, kinds=sorted(set(kinds)))
     return {each.kind: each for each in await _whole(tx, found)}
 
@@ -234,11 +264,8 @@ async def levels(tx: Tx, versions: Sequence[tuple[str, int]]) -> dict[tuple[str,
 
 
 async def _whole(tx: Tx, found: Sequence[Rules]) -> list[Rules]:
-    known = await levels(tx, [(each.kind, each.version) for each in found])
-    return [
-        Rules(each.kind, each.version, each.hours, each.set_at, each.set_by, known[each.kind, each.version])
-        for each in found
-    ]
+    found_levels = await levels(tx, [(each.kind, each.version) for each in found])
+    return [replace(each, levels=found_levels.get((each.kind, each.version), ())) for each in found]
 
 
 async def find(tx: Tx, kind: str) -> Policy:
@@ -247,6 +274,19 @@ async def find(tx: Tx, kind: str) -> Policy:
     if kind not in found:
         raise PolicyNotFound(kind=kind)
     return found[kind].policy
+
+
+async def known(tx: Tx, kind: str) -> str:
+    """Return a kind of subject that has rules here, or had some."""
+    if not re.fullmatch(KIND, kind) or not await last(tx, [kind]):
+        raise PolicyNotFound(kind=kind)
+    return kind
+
+
+async def versions(tx: Tx, kind: str, *, before: int = VERSION_MAX, most: int = 100) -> list[Policy]:
+    """Return every version that the rules for a kind of subject had, newest first."""
+    found = await tx.rows(sql["versions"], Rules, book=tx.book, kind=await known(tx, kind), before=before, most=most)
+    return [each.policy for each in await _whole(tx, found)]
 
 
 async def policies(tx: Tx, *, after: str = "", most: int = 100) -> list[Policy]:

@@ -12,12 +12,23 @@ import msgspec
 
 from clearhouse import ids
 from clearhouse.kernel.approvals import defaults
-from clearhouse.kernel.approvals.approval import Approval, Case, Row, State, Subject, cases, change, makers, note
+from clearhouse.kernel.approvals.approval import (
+    GUARD,
+    Approval,
+    Case,
+    Row,
+    State,
+    Subject,
+    cases,
+    change,
+    makers,
+    note,
+)
 from clearhouse.kernel.approvals.approvers import Rule, Standing, candidates, shortage
 from clearhouse.kernel.approvals.policies import NobodyCanApprove, Rules, Sum, sql
 from clearhouse.kernel.db.arrays import array
 from clearhouse.kernel.db.database import Tx
-from clearhouse.money import Amount
+from clearhouse.money import Amount, decimal_text
 from clearhouse.refusals import Kind, Refusal
 
 EXPIRED_AT_ONCE = 1_000
@@ -67,6 +78,7 @@ async def request(tx: Tx, wanted: Sequence[Wanted], at: datetime) -> list[Approv
     answers = [asking.answer(each) for each in wanted]
     await change(tx, asking.replaced, at)
     await _add(tx, asking.made, at)
+    _add_amounts(tx, asking.amounts)
     await note(tx, [*asking.replaced, *asking.made], at)
     await _add_makers(tx, asking.parts)
     return answers
@@ -84,7 +96,9 @@ class _Asking:
         at: datetime,
     ) -> None:
         self.rules, self.people, self.live, self.hands, self.at = rules, people, live, hands, at
+        self.standing = {each.id: each for each in people}
         self.made: list[Case] = []
+        self.amounts: list[tuple[UUID, str, tuple[int, int]]] = []
         self.replaced: list[Case] = []
         self.parts: set[tuple[Subject, UUID, str]] = set()
 
@@ -103,14 +117,19 @@ class _Asking:
         return case.approval()
 
     def _same(self, case: Case, wanted: Wanted, hands: set[UUID]) -> bool:
-        """Tell whether an approval is for this content, still good, and given by nobody who has a hand in it now."""
-        return case.row.content == wanted.content and not case.is_over(self.at) and case.approvers.isdisjoint(hands)
+        """Tell whether an approval is for this content and amount, still good, and by people who may still give it."""
+        if (case.row.content, case.row.amounts) != (wanted.content, _sums(wanted.amounts)) or case.is_over(self.at):
+            return False
+        if case.row.kind == GUARD and case.row.version != policies.number(self.rules.get(GUARD)):
+            return False  # such a change is never carried out, so it is asked for under the rules that hold now
+        return hands.isdisjoint(case.approvers) and case.lapsed(self.standing) is None
 
     def _asked(self, wanted: Wanted, hands: set[UUID], before: Case | None) -> Case | Refusal:
         rules = self.rules.get(wanted.subject.kind)
         if rules is None:
             return NoPolicy(kind=wanted.subject.kind)
-        asked = [rule for rule in rules.levels if rule.is_for(_minors(wanted.amounts))]
+        totals = _totals(wanted.amounts)
+        asked = [rule for rule in rules.levels if rule.is_for(totals)]
         short = shortage(asked, self.people, hands)
         if short is not None:
             level, found = short
@@ -119,6 +138,7 @@ class _Asking:
             self._end(before, wanted.by)
         made = Case(_row(wanted, rules, asked, before, self.at), {rule.level: rule for rule in asked}, hands)
         self.made.append(made)
+        self.amounts += [(wanted.id, asset, its) for asset, its in totals.items()]
         return made
 
     def _end(self, case: Case, by: UUID) -> None:
@@ -135,19 +155,25 @@ def end(case: Case, by: UUID, at: datetime) -> None:
         case.act(State.VOIDED, at, None if by == ids.NOBODY else by)
 
 
-def _minors(amounts: Iterable[Amount]) -> dict[str, int]:
-    """Return how much of each asset moves: what comes back does not lessen what goes out."""
-    found: dict[str, int] = {}
+def _totals(amounts: Iterable[Amount]) -> dict[str, tuple[int, int]]:
+    """Return how much of each asset moves, and with how many decimals: what comes back does not lessen what goes out."""
+    found: dict[str, tuple[int, int]] = {}
     for each in amounts:
-        found[each.asset.code] = found.get(each.asset.code, 0) + abs(each.minor)
+        before, decimals = found.get(each.asset.code, (0, 0))
+        most = max(decimals, each.asset.exponent)
+        total = before * 10 ** (most - decimals) + abs(each.minor) * 10 ** (most - each.asset.exponent)
+        found[each.asset.code] = (total, most)
     return found
 
 
+def _sums(amounts: Iterable[Amount]) -> str:
+    return msgspec.json.encode([Sum(each.text(), each.asset.code) for each in amounts]).decode()
+
+
 def _row(wanted: Wanted, rules: Rules, asked: Sequence[Rule], before: Case | None, at: datetime) -> Row:
-    sums = [Sum(each.text(), each.asset.code) for each in wanted.amounts]
     return Row(
         id=wanted.id, kind=rules.kind, version=rules.version, subject=wanted.subject.id, content=wanted.content,
-        title=wanted.title, amounts=msgspec.json.encode(sums).decode(), levels=[rule.level for rule in asked],
+        title=wanted.title, amounts=_sums(wanted.amounts), levels=[rule.level for rule in asked],
         requested_at=at, requested_by=wanted.by, replaces=None if before is None else before.row.id,
         state=State.PENDING.value, level=asked[0].level, given=0, expires_at=at + timedelta(hours=rules.hours),
         ended_at=None,
@@ -165,6 +191,15 @@ async def _add(tx: Tx, made: Sequence[Case], at: datetime) -> None:
             people=[row.requested_by for row in rows], replaces=[row.replaces for row in rows],
             states=[case.state.value for case in made], first=[row.level for row in rows],
             expires=[row.expires_at for row in rows],
+        )  # fmt: skip
+        tx.later(sql["ask"], book=tx.book, ids=[row.id for row in rows])
+
+
+def _add_amounts(tx: Tx, moved: Sequence[tuple[UUID, str, tuple[int, int]]]) -> None:
+    if moved:
+        tx.later(
+            sql["add_amounts"], book=tx.book, requests=[request for request, _, _ in moved],
+            assets=[asset for _, asset, _ in moved], amounts=[decimal_text(*its) for _, _, its in moved],
         )  # fmt: skip
 
 

@@ -13,10 +13,10 @@ from clearhouse.kernel.access import books, keys, principals
 from clearhouse.kernel.access.books import Book, OpenBook
 from clearhouse.kernel.access.keys import IssuedKey, IssueKey, Key, RevokeKey
 from clearhouse.kernel.access.principals import AddPrincipal, ChangeRoles, DisablePrincipal, Principal
-from clearhouse.kernel.approvals import decisions, policies
+from clearhouse.kernel.approvals import changes, decisions
 from clearhouse.kernel.approvals.approval import Approval, State, Subject
 from clearhouse.kernel.approvals.decisions import Approve, Reject, Withdraw
-from clearhouse.kernel.approvals.policies import Policy, SetPolicy
+from clearhouse.kernel.approvals.policies import Policy, RetirePolicy, SetPolicy
 from clearhouse.kernel.calendars import own
 from clearhouse.kernel.calendars.own import ChangeCalendar, Definition, OpenCalendar
 from clearhouse.kernel.commands.kinds import Kind
@@ -54,6 +54,12 @@ class DecidedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     state: State
     level: int
     remark: str = ""
+
+
+class AskedEvent(msgspec.Struct, frozen=True):
+    """What a reader of the journal is told of a change of who decides that waits for the word of others."""
+
+    command: Any
 
 
 class SealedEvent(msgspec.Struct, frozen=True):
@@ -133,6 +139,8 @@ def _added(asked: Asked[AddPrincipal], answer: Principal) -> Line:
 
 
 def _roles(asked: Asked[ChangeRoles], answer: Principal) -> Line:
+    if answer.approval is not None:
+        return _waits(answer.approval, asked.command)
     return Line("access.roles_changed", answer.id, asked.command)
 
 
@@ -141,6 +149,8 @@ def _disabled(_: Asked[DisablePrincipal], answer: Principal) -> Line:
 
 
 def _issued(asked: Asked[IssueKey], answer: IssuedKey) -> Line:
+    if answer.approval is not None:
+        return _waits(answer.approval, asked.command)
     return Line("access.key_issued", answer.id, asked.command)  # never the answer: it holds the secret
 
 
@@ -148,11 +158,19 @@ def _revoked(_: Asked[RevokeKey], answer: Key) -> Line:
     return Line("access.key_revoked", answer.id, answer)
 
 
-def _policy(_: Asked[SetPolicy], answer: Policy) -> Line:
-    return Line("approvals.policy_set", answer.kind, answer)
+def _policy(asked: Asked[SetPolicy] | Asked[RetirePolicy], answer: Policy) -> Line:
+    if not answer.version and answer.approval is not None:
+        return _waits(answer.approval, asked.command)
+    return Line("approvals.policy_retired" if answer.retired else "approvals.policy_set", answer.kind, answer)
+
+
+def _waits(approval: str, command: SetPolicy | RetirePolicy | ChangeRoles | IssueKey) -> Line:
+    return Line("approvals.asked", approval, AskedEvent(command))
 
 
 def _decided(asked: Asked[Approve] | Asked[Reject] | Asked[Withdraw], answer: Approval) -> Line:
+    if answer.exists:
+        return Line("approvals.repeated", answer.id)
     said = answer.steps[-1]
     event = "approvals.agreed" if answer.state is State.PENDING else f"approvals.{answer.state.value}"
     told = DecidedEvent(answer.subject, answer.content, answer.state, said.level, asked.command.remark)
@@ -204,40 +222,47 @@ OPEN_BOOK = Kind(
     events={"access.book_opened": Book},
 )  # fmt: skip
 ADD_PRINCIPAL = Kind(
-    "access.add_principal", "access:write", principals.add_principals, Principal, _added,
+    "access.add_principal", "access:write", changes.add_principals, Principal, _added,
     events={"access.principal_added": AddPrincipal},
 )  # fmt: skip
 CHANGE_ROLES = Kind(
-    "access.change_roles", "access:write", principals.change_roles, Principal, _roles, natural=False,
-    events={"access.roles_changed": ChangeRoles},
+    "access.change_roles", "access:write", changes.change_roles, Principal, _roles, natural=False,
+    events={"access.roles_changed": ChangeRoles, "approvals.asked": AskedEvent},
 )  # fmt: skip
 DISABLE = Kind(
     "access.disable_principal", "access:write", principals.disable_principals, Principal, _disabled, natural=False,
     events={"access.principal_disabled": None},
 )  # fmt: skip
 ISSUE_KEY = Kind(
-    "access.issue_key", "access:write", keys.issue_keys, IssuedKey, _issued, kept=False,
-    events={"access.key_issued": IssueKey},
+    "access.issue_key", "access:write", changes.issue_keys, IssuedKey, _issued, kept=False,
+    events={"access.key_issued": IssueKey, "approvals.asked": AskedEvent},
 )  # fmt: skip
 REVOKE_KEY = Kind(
     "access.revoke_key", "access:write", keys.revoke_keys, Key, _revoked,
     events={"access.key_revoked": Key},
 )  # fmt: skip
 SET_POLICY = Kind(
-    "approvals.set_policy", "approvals:policies", policies.set_policies, Policy, _policy, natural=False,
-    events={"approvals.policy_set": Policy},
+    "approvals.set_policy", "approvals:policies", changes.set_policies, Policy, _policy, natural=False,
+    events={"approvals.policy_set": Policy, "approvals.asked": AskedEvent},
+)  # fmt: skip
+RETIRE_POLICY = Kind(
+    "approvals.retire_policy", "approvals:policies", changes.retire_policies, Policy, _policy, natural=False,
+    events={"approvals.policy_retired": Policy, "approvals.asked": AskedEvent},
 )  # fmt: skip
 APPROVE = Kind(
     "approvals.approve", "approvals:decide", decisions.approve, Approval, _decided, natural=False,
-    events={"approvals.agreed": DecidedEvent, "approvals.approved": DecidedEvent},
+    events={
+        "approvals.agreed": DecidedEvent, "approvals.approved": DecidedEvent, "approvals.repeated": None,
+        "approvals.key_allowed": Subject,
+    },
 )  # fmt: skip
 REJECT = Kind(
     "approvals.reject", "approvals:decide", decisions.reject, Approval, _decided, natural=False,
-    events={"approvals.rejected": DecidedEvent},
+    events={"approvals.rejected": DecidedEvent, "approvals.repeated": None},
 )  # fmt: skip
 WITHDRAW = Kind(
     "approvals.withdraw", "approvals:withdraw", decisions.withdraw, Approval, _decided, natural=False,
-    events={"approvals.withdrawn": DecidedEvent},
+    events={"approvals.withdrawn": DecidedEvent, "approvals.repeated": None},
 )  # fmt: skip
 REPLAY = Kind(
     "inbox.replay", "inbox:decide", dead.replay, Letter, _letter_due, natural=False,
@@ -262,6 +287,6 @@ EVENTS: Mapping[str, Any] = {
 }
 ALL: tuple[Kind[Any, Any], ...] = (
     POST, OPEN_ACCOUNT, CHANGE_ACCOUNT, ADD_ASSET, CLOSE_DAY, IMPORT, OPEN_CALENDAR, CHANGE_CALENDAR, OPEN_BOOK,
-    ADD_PRINCIPAL, CHANGE_ROLES, DISABLE, ISSUE_KEY, REVOKE_KEY, SET_POLICY, APPROVE, REJECT, WITHDRAW,
+    ADD_PRINCIPAL, CHANGE_ROLES, DISABLE, ISSUE_KEY, REVOKE_KEY, SET_POLICY, RETIRE_POLICY, APPROVE, REJECT, WITHDRAW,
     REPLAY, DISMISS,
 )  # fmt: skip

@@ -21,6 +21,7 @@ from clearhouse.transport.http.problems import STATUS, Problem
 
 ITEMS_MAX = 10_000
 BODY_BYTES_MAX = 32 * 1024 * 1024
+DOCUMENTED: dict[str, type[msgspec.Struct]] = {}  # the items of bulk work, for the document: no signature names them
 NDJSON = "application/x-ndjson"
 
 Item = TypeVar("Item")
@@ -47,12 +48,13 @@ class Results(msgspec.Struct, Generic[Answer], frozen=True):
     results: list[Result[Answer]]
 
 
-def operation(kind: type[msgspec.Struct], example: dict[str, Any]) -> type[Operation]:
+def operation(kind: type[msgspec.Struct], example: dict[str, Any], *, most: int = ITEMS_MAX) -> type[Operation]:
     """Return how a route of bulk work is documented: an array of these, or one on each line."""
+    DOCUMENTED[kind.__name__] = kind
     each = Reference(ref=f"#/components/schemas/{kind.__name__}")
     content = {
         "application/json": OpenAPIMediaType(
-            schema=Schema(type=OpenAPIType.ARRAY, items=each, max_items=ITEMS_MAX, examples=[[example]])
+            schema=Schema(type=OpenAPIType.ARRAY, items=each, max_items=most, examples=[[example]])
         ),
         NDJSON: OpenAPIMediaType(schema=each, examples={"a line": Example(value=example)}),
     }
@@ -70,22 +72,22 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-def items(body: bytes, media_type: str, kind: type[Item]) -> list[Item | Refusal]:
+def items(body: bytes, media_type: str, kind: type[Item], *, most: int = ITEMS_MAX) -> list[Item | Refusal]:
     """Read the items of a body; the body as a whole must be well formed."""
     lines = media_type.partition(";")[0].strip().lower() == NDJSON
     try:
         found: list[Item | Refusal] = _decoder(kind).decode_lines(body) if lines else _decoder(list[kind]).decode(body)
     except msgspec.ValidationError:
         raw = _decoder(msgspec.Raw).decode_lines(body) if lines else _decoder(list[msgspec.Raw]).decode(body)
-        _bounded(len(raw))
+        _bounded(len(raw), most)
         return [_item(each, kind) for each in raw]
-    _bounded(len(found))
+    _bounded(len(found), most)
     return found
 
 
-def _bounded(count: int) -> None:
-    if count > ITEMS_MAX:
-        raise TooManyItems(count=str(count), most=str(ITEMS_MAX))
+def _bounded(count: int, most: int) -> None:
+    if count > most:
+        raise TooManyItems(count=str(count), most=str(most))
 
 
 def _item(raw: msgspec.Raw, kind: type[Item]) -> Item | Refusal:

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 from litestar import Litestar
 
+from clearhouse.transport.http import bulk
+
 
 class Document:
     """The OpenAPI document of an application, made when it is first asked for."""
@@ -21,7 +23,10 @@ class Document:
         if not self._written:
             document = application.openapi_schema.to_schema()
             strict = {each.__name__ for each in _descendants(msgspec.Struct) if each.__struct_config__.forbid_unknown_fields}
-            for name, schema in document["components"]["schemas"].items():
+            schemas = document["components"]["schemas"]
+            _, items = msgspec.json.schema_components(bulk.DOCUMENTED.values(), ref_template="#/components/schemas/{name}")
+            schemas |= {name: schema for name, schema in items.items() if name not in schemas}
+            for name, schema in schemas.items():
                 if name in strict:
                     schema["additionalProperties"] = False
             self._written = document
