@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from clearhouse import ids
-from clearhouse.kernel.approvals import defaults
+from clearhouse.kernel.approvals import defaults, policies
 from clearhouse.kernel.approvals.approval import (
     GUARD,
     Approval,
