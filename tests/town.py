@@ -30,7 +30,7 @@ from house import House
 from people import add
 
 PAYER, PAYEE = "CHASUS33", "DEUTDEFF"
-SCOPES = frozenset({commands.READ, commands.EXECUTE, commands.ACCOUNTS, commands.RULES, SCOPE})
+SCOPES = frozenset({commands.READ, commands.EXECUTE, commands.GIVE_UP, commands.ACCOUNTS, commands.RULES, SCOPE})
 
 
 @dataclass(slots=True)

@@ -115,6 +115,7 @@ SILENT = {("post", "/api/v1/settlements/batch"), ("post", f"{NETTING}/obligation
 # What a cursor names; a number or a day names nothing of anybody's.
 CURSORS: Mapping[Route, str] = {
     ("get", "/api/v1/settlements"): "settlement",
+    ("get", "/api/v1/settlements/events"): "",
     ("get", "/api/v1/accounts/nostro"): "",
     ("get", "/api/v1/accounts/vostro"): "",
     ("get", "/api/v1/banks"): "",

@@ -16,7 +16,7 @@ import uvicorn
 
 from clearhouse.app import buses, inbox, seals, worker
 from clearhouse.app.config import Config
-from clearhouse.app.products import EVENTS, FIGURES, ROUTERS, SERVICES, STAGES, SUBSCRIPTIONS, WORKS
+from clearhouse.app.products import CHECKS, EVENTS, FIGURES, ROUTERS, SERVICES, STAGES, SUBSCRIPTIONS, WORKS
 from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import limiter
@@ -173,6 +173,7 @@ async def _serve(
         feed=feed,
         catalogue=catalogue(EVENTS),
         figures=FIGURES,
+        checks=(*CHECKS, *buses.checks(config)),
     )
     settings = uvicorn.Config(
         entrance, log_config=None, access_log=False, lifespan="off", backlog=BACKLOG, server_header=False,

@@ -170,9 +170,9 @@ async def find_bank(tx: Tx, bic: str) -> Bank:
     return found
 
 
-async def banks(tx: Tx, *, after: str = "", most: int = 100) -> list[Bank]:
-    """Return banks by their BIC."""
-    return await tx.rows(sql["banks_page"], Bank, book=tx.book, after=after, most=most)
+async def banks(tx: Tx, *, after: str = "", only: str | None = None, most: int = 100) -> list[Bank]:
+    """Return banks by their BIC, or only one."""
+    return await tx.rows(sql["banks_page"], Bank, book=tx.book, after=after, only=only, most=most)
 
 
 async def open_accounts(tx: Tx, asked: Sequence[Asked[OpenBankAccount]], at: datetime) -> list[BankAccount | Refusal]:

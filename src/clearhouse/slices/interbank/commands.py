@@ -5,6 +5,7 @@ from typing import Any
 
 from clearhouse.asking import Asked
 from clearhouse.kernel.access.roles import Role, Scope
+from clearhouse.kernel.approvals.defaults import Default
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.slices.interbank import answers, banks, executing, rules, stopping
@@ -17,14 +18,15 @@ from clearhouse.slices.interbank.banks import (
     KeepBank,
     OpenBankAccount,
 )
+from clearhouse.slices.interbank.parties import EVERY_BANK, READ
 from clearhouse.slices.interbank.reconciling import RECONCILE, SCOPE
 from clearhouse.slices.interbank.rows import Change
 from clearhouse.slices.interbank.rules import Limit, NamesSet, SetLimit, SetNames, SettlementWindow, SetWindow
 from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement, State
 from clearhouse.slices.interbank.stopping import CancelSettlement, Release, ReleaseSettlement
 
-READ, EXECUTE, ACCOUNTS, RULES, ENGINE = (
-    "interbank:read", "interbank:execute", "interbank:accounts", "interbank:rules", "interbank:engine",
+EXECUTE, GIVE_UP, ACCOUNTS, RULES, ENGINE = (
+    "interbank:execute", "interbank:release", "interbank:accounts", "interbank:rules", "interbank:engine",
 )  # fmt: skip
 
 
@@ -87,7 +89,7 @@ CANCEL = Kind(
     events={"interbank.rolled_back": Change},
 )  # fmt: skip
 RELEASE = Kind(
-    "interbank.release", EXECUTE, stopping.release_by_hand, Release, _released, natural=False,
+    "interbank.release", GIVE_UP, stopping.release_by_hand, Release, _released, natural=False,
     events={"interbank.release_asked": ReleaseSettlement, "interbank.failed": Change},
 )  # fmt: skip
 HEAR = Kind("interbank.hear", ENGINE, answers.hear, Heard, _heard, events={"interbank.word": Word})
@@ -131,9 +133,13 @@ EVENTS: Mapping[str, Any] = dict.fromkeys(
     Change,
 )  # fmt: skip
 
+# A hit is looked at, and what is in doubt is given up, by one who had no hand in it, unless a book says otherwise.
+POLICIES = (Default(executing.REVIEW), Default(stopping.RELEASE))
+
 SCOPES: Mapping[Role, tuple[Scope, ...]] = {
-    "viewer": (READ,),
-    "operator": (READ, EXECUTE, ACCOUNTS, RULES, SCOPE),
-    "approver": (READ,),
-    "auditor": (READ,),
+    "viewer": (READ, EVERY_BANK),
+    "operator": (READ, EVERY_BANK, EXECUTE, GIVE_UP, ACCOUNTS, RULES, SCOPE),
+    "approver": (READ, EVERY_BANK),
+    "auditor": (READ, EVERY_BANK),
+    "party": (READ, EXECUTE),
 }

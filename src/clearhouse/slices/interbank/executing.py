@@ -34,7 +34,7 @@ from clearhouse.slices.interbank.settlement import (
     own_id,
     place,
 )
-from clearhouse.slices.interbank.validation import Usage, Valid, over, validate
+from clearhouse.slices.interbank.validation import Usage, Valid, day_start, over, validate
 from clearhouse.slices.interbank.world import World, known
 from clearhouse.slices.interbank.world import sql as rules
 
@@ -127,7 +127,8 @@ async def usage(tx: Tx, world: World, asked: Sequence[_Ask], at: datetime) -> di
         return {}
     found = await tx.rows(
         rules["usage"], Usage, book=tx.book, banks=texts([bank for bank, _ in limited]),
-        currencies=texts([currency for _, currency in limited]), hour=at - timedelta(hours=1), day=at - timedelta(days=1),
+        currencies=texts([currency for _, currency in limited]), hour=at - timedelta(hours=1),
+        days=array([f'"{day_start(world, currency, at).isoformat()}"' for _, currency in limited]),
     )  # fmt: skip
     return {(each.bank, each.currency): each for each in found}
 

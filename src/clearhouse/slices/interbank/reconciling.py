@@ -189,10 +189,10 @@ async def listed(tx: Tx, *, bank: str | None = None, after: Report | None = None
     return await tx.rows(_sql["reports_page"], shown, book=tx.book, before=before, last=last, bank=bank, most=most)
 
 
-async def find(tx: Tx, text: str) -> Report:
-    """Return a report."""
+async def find(tx: Tx, text: str, *, party: str | None = None) -> Report:
+    """Return a report, to a bank only if it is of a nostro with it."""
     found = await tx.row(_sql["report"], shown, book=tx.book, id=readable("rep", text))
-    if found is None:
+    if found is None or party not in {None, found.bank}:
         raise ReportNotFound(id=text[:64])
     return found
 
