@@ -15,6 +15,7 @@ from clearhouse.kernel.cuts import cuts
 from clearhouse.kernel.db.database import READER, WRITER, Database
 from clearhouse.kernel.db.faults import Poison
 from clearhouse.kernel.journal import readers
+from clearhouse.kernel.reconciliation import matches
 from clearhouse.kernel.webhooks import deliveries
 from clearhouse.slices.interbank.bank.lies import Fault
 from clearhouse.slices.interbank.commands import SET_LIMIT, SET_NAMES, SET_WINDOW
@@ -114,6 +115,7 @@ async def fill(house: House, book: str) -> None:
     await reconcile(operator)
     async with house.database.writing(book=number_of(book)) as tx:
         cuts.open_cuts(tx, ["month"], clock.now())
+        await tx.do(matches.sql["keep_apart"], book=tx.book, name="files", ours=[1], theirs=[2])
 
 
 async def bank(house: House, book: int) -> None:
@@ -420,6 +422,7 @@ CRIMES = [
     "DELETE FROM reconciliation_match",
     "UPDATE reconciliation_match SET suspense = 'another'",
     "DELETE FROM reconciliation_account",
+    "DELETE FROM reconciliation_apart",
     "UPDATE reconciliation_account SET account = NULL",
     "DELETE FROM reconciliation_break",
     "UPDATE reconciliation_break SET opened_at = now()",
