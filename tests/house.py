@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from clearhouse.app.products import EVENTS, FIGURES, ROUTERS
+from clearhouse.app.products import CHECKS, EVENTS, FIGURES, ROUTERS
 from clearhouse.app.server import EXPRESS
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import OwnLimiter
@@ -53,6 +53,7 @@ class House:
             feed=feed,
             catalogue=catalogue(EVENTS),
             figures=FIGURES,
+            checks=CHECKS,
         )
         admin = client(entrance, admin_key)
         yield cls(database, door, gate, entrance, feed, admin)

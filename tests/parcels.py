@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from clearhouse import clock, ids
 from clearhouse.kernel.db.arrays import array
 from clearhouse.kernel.db.database import Database, Tx
 from clearhouse.kernel.pipelines.advancing import Advancer
-from clearhouse.kernel.pipelines.stages import BackOff, Calls, Heard, Moves, NotYet, Stage, Unheard
+from clearhouse.kernel.pipelines.stages import BackOff, Calls, Heard, Leased, Moves, NotYet, Stage, Unheard
 from clearhouse.kernel.pipelines.wakes import Wakes
 
 TABLE = """
@@ -34,6 +34,14 @@ SELECT %(book)s, n.id, %(state)s, %(at)s, n.weight FROM unnest(%(ids)s::uuid[], 
 MOVE = """
 UPDATE parcel SET state = %(to)s, next_at = %(at)s, moves = moves + 1, error = error
 WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[]) AND state = %(from)s
+"""
+MOVE_LEASED = """
+UPDATE parcel SET state = 'sent', next_at = %(until)s, lease = %(lease)s, attempts = 0, error = NULL, moves = moves + 1
+WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[]) AND state = 'weighed'
+"""
+ARRIVE = """
+UPDATE parcel SET state = 'taken', next_at = NULL, lease = NULL, moves = moves + 1
+WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[]) AND state = 'sent'
 """
 HEAVY = 10
 BROKEN = "UPDATE parcel SET weight = weight / (10 - weight) WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])"
@@ -94,6 +102,10 @@ class Depot:
     @property
     def send(self) -> Stage:
         return Stage("parcels.send", "road", "parcel", "weighed", Calls(self._say, self.carrier.send, self._heard))
+
+    @property
+    def send_leased(self) -> Stage:
+        return Stage("parcels.send", "road", "parcel", "weighed", Calls(self._lease, self.carrier.send, self._arrive))
 
     @property
     def resolve(self) -> Stage:
@@ -161,6 +173,15 @@ class Depot:
         tx.when_over(self.changed.set)
         tx.when_over(lambda: self.reach("after it is heard"))
         await tx.do(MOVE, book=tx.book, ids=array([each.id for each in heard]), at=None, to="taken", **{"from": "sent"})
+        return {}
+
+    async def _lease(self, tx: Tx, batch: Sequence[UUID], at: datetime) -> Leased[UUID]:
+        lease = ids.fresh()
+        await tx.do(MOVE_LEASED, book=tx.book, ids=array(batch), until=at + timedelta(seconds=60), lease=lease)
+        return Leased(lease, {each: each for each in batch})
+
+    async def _arrive(self, tx: Tx, heard: Sequence[Heard[UUID, str]], _: datetime) -> Mapping[UUID, NotYet]:
+        await tx.do(ARRIVE, book=tx.book, ids=array([each.id for each in heard]))
         return {}
 
     async def _about(self, _: Tx, batch: Sequence[UUID], __: datetime) -> Mapping[UUID, UUID | NotYet]:

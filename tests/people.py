@@ -20,9 +20,11 @@ class Person:
     client: httpx.AsyncClient
 
 
-async def add(house: House, *roles: str, name: str = "Mira Novak", book: str = "main", **key: Any) -> Person:
+async def add(
+    house: House, *roles: str, name: str = "Mira Novak", book: str = "main", organisation: str = "", **key: Any
+) -> Person:
     """Add a principal and issue it a key."""
-    body = {"name": name, "roles": list(roles)}
+    body = {"name": name, "roles": list(roles), "organisation": organisation}
     added = ok(await house.admin.post(PRINCIPALS, params={"book": book}, json=body))
     issued = ok(await house.admin.post(f"{PRINCIPALS}/{added['id']}/keys", params={"book": book}, json=key))
     return Person(added["id"], issued["id"], issued["secret"], client(house.entrance, issued["secret"]))

@@ -160,6 +160,7 @@ def program(folder: Path, *, user: int | None = None, verb: str = "run", **setti
         "ADMIN_KEY",
         "JWT_SECRET",
         "SECRETS_KEYS",
+        "BANK_URL",
     }
     inherited = {name: value for name, value in os.environ.items() if name not in unset}
     log = folder.parent / f"told-{time.monotonic_ns()}"

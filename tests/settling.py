@@ -1,4 +1,4 @@
-"""An engine in a process of its own, to be killed: this file as a script, with the application's address."""
+"""A worker with the engine in a process of its own, to be killed: this file as a script, with the application's address."""
 
 import asyncio
 import os
@@ -7,15 +7,14 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from clearhouse.kernel.commands.submitting import Door
+from clearhouse.app import worker
 from clearhouse.kernel.db.database import Database
-from clearhouse.slices.interbank.bank.simulated import SimulatedBank
-from clearhouse.slices.interbank.engine import Engine
+from clearhouse.slices.interbank import engine, waking
 
 
 @contextmanager
-def engine(dsn: str) -> Generator["subprocess.Popen[bytes]"]:
-    """Run an engine until it is killed."""
+def working(dsn: str) -> Generator["subprocess.Popen[bytes]"]:
+    """Run a worker until it is killed."""
     process = subprocess.Popen([sys.executable, __file__], env=os.environ | {"DSN": dsn}, stderr=subprocess.DEVNULL)
     try:
         yield process
@@ -26,7 +25,7 @@ def engine(dsn: str) -> Generator["subprocess.Popen[bytes]"]:
 
 async def run(dsn: str) -> None:
     database = await Database.open(dsn)
-    await Engine(Door(database), 1, SimulatedBank(database, book=1)).run()
+    await worker.work(database, asyncio.Event(), works=(waking.review,), stages=engine.STAGES)
 
 
 if __name__ == "__main__":

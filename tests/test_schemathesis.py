@@ -23,7 +23,8 @@ from trying import SOAK
 EXAMPLES = 300 if SOAK else 6
 VERBS = {"get", "post", "put", "patch", "delete"}
 BATCHES = {
-    *(f"POST /api/v1/{name}/batch" for name in ("ledger/accounts", "ledger/transactions", "settlements")),
+    *(f"POST /api/v1/ledger/{name}/batch" for name in ("accounts", "transactions")),
+    *(f"POST /api/v1/{name}/batch" for name in ("settlements", "netting/obligations")),
     *(f"POST /api/v1/approvals/batch/{word}" for word in ("approve", "reject", "withdraw")),
 }
 # A schema does not know which accounts, names and days there are: what is well formed may still be refused.

@@ -19,8 +19,8 @@ from clearhouse.kernel.db.statements import Statements
 
 SOURCES = Path(__file__).parent.parent / "src"
 FILES = sorted(path for path in SOURCES.rglob("*.sql") if "-- name:" in path.read_text(encoding="utf-8"))
-# What readers must not see: the answers that were kept under keys, and what a credential is known by.
-SECRET = {"keys", "credential", "signing_secrets"}
+# What readers must not see: the answers that were kept under keys, what a credential is known by, the queues' own tables.
+SECRET = {"keys", "credential", "signing_secrets", "heartbeat"}
 VERBS = re.compile(r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH|COPY|CREATE|ALTER|GRANT|SET LOCAL|BEGIN|SAVEPOINT)\s\S")
 CHANGES = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM|post_transfers|enter_cuts|move_cuts)\b")
 PLANNED = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")

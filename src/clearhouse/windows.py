@@ -116,6 +116,19 @@ def business_date_of(window: Window, instant: datetime) -> date:
     return next(each.day for each in _sessions(window, instant) if instant < each.cut_off)
 
 
+def business_day_start(window: Window, instant: datetime) -> datetime:
+    """Return since when what comes counts for the same business day as what comes at an instant: the cut-off before it."""
+    try:
+        latest = _shown(window.zone, instant).date() + _ONE
+        for behind in range(DAYS_SEARCHED_MAX + 1):
+            found = session(window, latest - behind * _ONE)
+            if found is not None and found.cut_off <= instant:
+                return found.cut_off
+    except OverflowError as error:
+        raise NeverOpen(day=str(instant.date())) from error
+    raise NeverOpen(day=str(instant.date()))
+
+
 def first_instant(zone: tzinfo, wall: datetime) -> datetime:
     """Return the first instant at which a clock in a zone shows a time or a later one, to the microsecond."""
     before, after = sorted(wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))

@@ -1,4 +1,4 @@
-"""Settlements against a bank that lies, the engine killed again and again: nobody is paid twice, no lock freed early."""
+"""Settlements against a bank that lies, the worker killed again and again: nobody is paid twice, no lock freed early."""
 
 import asyncio
 from datetime import timedelta
@@ -14,7 +14,7 @@ from clearhouse.slices.interbank.bank.lies import Fault, Lie, Rest
 from clearhouse.slices.interbank.reading import Wanted
 from clearhouse.slices.interbank.settlement import ENDED, ExecuteSettlement, Settlement, State
 from house import House
-from settling import engine
+from settling import working
 from town import PAYEE, PAYER, Town
 from trying import SOAK
 
@@ -50,14 +50,18 @@ async def ask(town: Town, batch: int, count: int) -> None:
     await town.ask_all(commands.EXECUTE_SETTLEMENT, asked)
 
 
+async def waiting(town: Town) -> set[str]:
+    """Return what was not sent yet."""
+    async with town.house.database.reading([1]) as tx:
+        found = await reading.listed(tx, Wanted(state=State.FUNDS_LOCKED.value), most=1_000_000)
+    return {each.id for each in found}
+
+
 async def killed(town: Town, dsn: str) -> None:
-    """Let an engine work until it has sent something, and kill it as it stands."""
-    before = {each.id for each in await everything(town) if each.state is State.FUNDS_LOCKED}
-    with engine(dsn) as process:
-        while before and process.poll() is None:
-            waiting = {each.id for each in await everything(town) if each.state is State.FUNDS_LOCKED}
-            if before - waiting:
-                break
+    """Let a worker work until it has sent something, and kill it as it stands."""
+    before = await waiting(town)
+    with working(dsn) as process:
+        while before and before <= await waiting(town) and process.poll() is None:  # noqa: ASYNC110 - it happens in the rows
             await asyncio.sleep(0)
         process.kill()
 
@@ -97,3 +101,5 @@ async def balanced(town: Town, found: list[Settlement]) -> None:
     doubtful = sum(1 for each in found if each.state is State.IN_DOUBT)
     assert ours["nostro"][0] == ours["vostro"][0] == theirs.balance
     assert doubtful or ours["nostro"][1] == ours["vostro"][1] == "0.00"
+    (report,) = await town.compare()
+    assert (report.status, report.difference) == ("BALANCED", "0.00")

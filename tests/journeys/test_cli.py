@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 
 from clearhouse.app import cli
@@ -459,3 +460,36 @@ def test_a_file_with_a_record_that_cannot_be_read_is_refused_with_the_place(clea
     assert (said.status, "record 2, app" in said.err, "[SETTLE-01]" in said.err) == (2, True, True)
     nothing = clearhouse("records", "upload", "bad", str(tmp_path / "none.ndjson"))
     assert (nothing.status, "[malformed]" in nothing.err) == (2, True)
+
+
+def test_a_netting_cycle_is_filled_closed_settled_and_explained(
+    clearhouse: Clearhouse, server: Program, keys: dict[str, str], tmp_path: Path
+) -> None:
+    with httpx.Client(base_url=f"{server.url}/api/v1", headers={"Authorization": f"Bearer {keys['operator']}"}) as operator:
+        for bic in ("CHASUS33", "DEUTDEFF"):
+            operator.post("/banks", json={"bic": bic, "name": bic}).raise_for_status()
+            operator.post("/accounts/vostro", json={"bank": bic, "currency": "USD"}).raise_for_status()
+            operator.post(f"/accounts/vostro/{bic}/USD/fund", json={"amount": "9.00"}).raise_for_status()
+    first = clearhouse("netting", "open", "USD", "--json").json["id"]
+    clearhouse("netting", "record", "O-1", "CHASUS33", "DEUTDEFF", "5.00", "USD")
+    obligation = {"from_bank": "DEUTDEFF", "to_bank": "CHASUS33", "amount": "2.00", "currency": "USD"}
+    lines = [json.dumps({"obligation_id": f"O-{place}", **obligation}) for place in (2, 3)]
+    (tmp_path / "owed.ndjson").write_text("\n".join([*lines, json.dumps({"obligation_id": "O-4"})]))
+    told = clearhouse("netting", "upload", str(tmp_path / "owed.ndjson"), "--json").json
+    assert [(each["line"], each["code"]) for each in told] == [(3, "malformed")]
+    assert len(clearhouse("netting", "obligations", first, "--bank", "DEUTDEFF", "--json").json) == 3
+    clearhouse("netting", "close", first, "--settle")
+    until(lambda: clearhouse("netting", "show", first, "--json").json["state"] == "SETTLED")
+    found = clearhouse("netting", "positions", first, "--json").json
+    assert [(each["bank"], each["net"]) for each in found] == [("CHASUS33", "-1.00"), ("DEUTDEFF", "1.00")]
+    explained = clearhouse("netting", "explain", found[0]["id"], "--json").json
+    assert [each["amount"] for each in explained["leaves"]] == ["5.00", "2.00", "2.00"]
+    assert "received" in clearhouse("netting", "explain", found[0]["id"]).out
+    second = clearhouse("netting", "list", "--state", "OPEN", "--json").json[0]["id"]
+    clearhouse("netting", "record", "O-5", "CHASUS33", "DEUTDEFF", "50.00", "USD")
+    clearhouse("netting", "close", second)
+    clearhouse("netting", "settle", second)
+    until(lambda: clearhouse("netting", "show", second, "--json").json["state"] == "ABORTED")
+    assert clearhouse("netting", "carry", second, "CHASUS33", "--json").json["state"] == "OPEN"
+    again = clearhouse("netting", "abort", second, "too late")
+    assert (again.status, "[cycle_state]" in again.err) == (2, True)

@@ -1,46 +1,19 @@
 """Reading and following events over HTTP: in pages, or as they happen from a real server, and until when."""
 
 import asyncio
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
-import msgspec
 import pytest
-import uvicorn
 
-from clearhouse.slices.operations import feed_http
+from clearhouse.transport.http import following as transport_following
+from followers import SECONDS_MAX, STREAM, following, listening
 from hooking import Hooks
 from house import House, client, ok, refused
 from people import add
 
 EVENTS = "/api/v1/events"
 OPENED = "ledger.account_opened"
-STREAM = {"Accept": "text/event-stream"}
-SECONDS_MAX = 30.0
-
-
-@dataclass(slots=True)
-class Follower:
-    """Somebody who follows, and what arrived."""
-
-    lines: AsyncIterator[str]
-    ids: list[str] = field(default_factory=list[str])
-
-    async def next(self) -> dict[str, Any]:
-        """Return the next event."""
-        async with asyncio.timeout(SECONDS_MAX):
-            async for line in self.lines:
-                name, _, value = line.partition(": ")
-                if name == "id":
-                    self.ids.append(value)
-                elif name == "data":
-                    return msgspec.json.decode(value)
-        message = "the stream has ended"
-        raise EOFError(message)
 
 
 @pytest.fixture
@@ -53,31 +26,8 @@ async def hooks(house: House) -> AsyncGenerator[Hooks]:
 @pytest.fixture
 async def url(house: House) -> AsyncGenerator[str]:
     """Give the address of a server on this house, which hears of what happens."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    settings = uvicorn.Config(house.entrance, log_config=None, lifespan="off", timeout_graceful_shutdown=20, ws="none")
-    server = uvicorn.Server(settings)
-    serving = asyncio.create_task(server._serve([listening]))
-    hearing = asyncio.create_task(house.feed.run(house.database))
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    house.feed.end()
-    server.should_exit = True
-    async with asyncio.timeout(10):
-        await serving
-    hearing.cancel()
-    await asyncio.gather(hearing, return_exceptions=True)
-
-
-@asynccontextmanager
-async def following(url: str, key: str, *, headers: dict[str, str] | None = None, **query: str) -> AsyncGenerator[Follower]:
-    """Follow events over the wire."""
-    asked = {**STREAM, "Authorization": key, **(headers or {})}
-    async with (
-        httpx.AsyncClient(base_url=url, timeout=SECONDS_MAX) as http,
-        http.stream("GET", EVENTS, headers=asked, params=query) as answered,
-    ):
-        assert answered.status_code == 200, await answered.aread()
-        assert answered.headers["content-type"].startswith("text/event-stream")
-        yield Follower(answered.aiter_lines())
+    async with listening(house) as address:
+        yield address
 
 
 def pages(found: list[Any], size: int) -> Iterator[list[Any]]:
@@ -163,7 +113,7 @@ async def test_one_who_reads_nothing_holds_nobody_back(hooks: Hooks, url: str) -
 async def test_a_line_that_is_quiet_says_now_and_then_that_it_is_there(
     hooks: Hooks, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_http, "HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr(transport_following, "HEARTBEAT_SECONDS", 0.0)
     async with (
         following(url, hooks.operator.headers["Authorization"], type="nothing.") as follower,
         asyncio.timeout(SECONDS_MAX),

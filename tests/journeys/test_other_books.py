@@ -11,12 +11,14 @@ import pytest
 from clearhouse import ids
 from clearhouse.kernel.access.callers import Caller
 from clearhouse.refusals import Refusal
+from clearing import netted, work
 from house import House, client, movement, ok, post, refused, transaction
 from letters import left
 from papers import APPROVALS, POLICIES, WRITE, Write
 from town import obligation
 
 LEDGER = "/api/v1/ledger"
+NETTING = "/api/v1/netting"
 PRINCIPALS = "/api/v1/access/principals"
 INBOX = "/api/v1/inbox"
 CALENDARS = "/api/v1/calendars"
@@ -49,6 +51,12 @@ BODIES: Mapping[Route, Any] = {
     ("post", "/api/v1/compliance/limits"): {"currency": "USD"},
     ("post", "/api/v1/compliance/names"): {"source": "un", "names": []},
     ("post", f"{RECONCILIATION}/reports"): {},
+    ("post", f"{NETTING}/cycles"): {"currency": "CHF"},
+    ("post", NETTING + "/cycles/{cycle}/close"): {},
+    ("post", NETTING + "/cycles/{cycle}/abort"): {"reason": "so it is"},
+    ("post", NETTING + "/cycles/{cycle}/carry"): {},
+    ("post", f"{NETTING}/obligations"): netted("OBL-new"),
+    ("post", f"{NETTING}/obligations/batch"): [netted("OBL-newer")],
     ("post", f"{LEDGER}/accounts"): {"code": "new", "asset": "USD"},
     ("post", f"{LEDGER}/accounts/batch"): [{"code": "newer", "asset": "USD"}],
     ("patch", LEDGER + "/accounts/{account}"): {"state": "frozen"},
@@ -97,7 +105,7 @@ BODIES: Mapping[Route, Any] = {
 # What is everybody's: the stages of the house are no book's.
 SHARED = {"job"}
 # The batches say their bodies in words only.
-SILENT = {("post", "/api/v1/settlements/batch")} | {
+SILENT = {("post", "/api/v1/settlements/batch"), ("post", f"{NETTING}/obligations/batch")} | {
     ("post", f"{LEDGER}/accounts/batch"),
     ("post", f"{LEDGER}/transactions/batch"),
     ("post", f"{APPROVALS}/batch/approve"),
@@ -107,11 +115,16 @@ SILENT = {("post", "/api/v1/settlements/batch")} | {
 # What a cursor names; a number or a day names nothing of anybody's.
 CURSORS: Mapping[Route, str] = {
     ("get", "/api/v1/settlements"): "settlement",
+    ("get", "/api/v1/settlements/events"): "",
     ("get", "/api/v1/accounts/nostro"): "",
     ("get", "/api/v1/accounts/vostro"): "",
     ("get", "/api/v1/banks"): "",
     ("get", f"{ACCOUNT}/statement"): "line",
     ("get", f"{RECONCILIATION}/reports"): "report",
+    ("get", f"{NETTING}/cycles"): "cycle",
+    ("get", NETTING + "/cycles/{cycle}/obligations"): "obligation",
+    ("get", NETTING + "/cycles/{cycle}/positions"): "position",
+    ("get", NETTING + "/positions/{position}/obligations"): "obligation",
     ("get", f"{LEDGER}/accounts"): "account",
     ("get", LEDGER + "/accounts/{account}/statement"): "line",
     ("get", f"{LEDGER}/transactions"): "transaction",
@@ -207,6 +220,7 @@ async def settle(house: House, admin: httpx.AsyncClient, book: str) -> Tenant:
         "calendar": f"only-{book}",
         "approval": approval, "policy": f"paper.{book}", "settleid": f"only-{book}", "letter": letter,
         **await correspond(tenant, book),
+        **await clear(house, tenant, book),
         "webhook": hook["id"], "event": f"{NUMBERS[book]}-1-0",
         "job": "schedules.run", "schedule": f"only-{book}",
         **await reconcile(tenant, book),
@@ -243,6 +257,19 @@ async def correspond(tenant: httpx.AsyncClient, book: str) -> dict[str, str]:
     settlement = ok(await tenant.post("/api/v1/settlements", json=asked))["id"]
     report = ok(await tenant.post(f"{RECONCILIATION}/reports", json={}))[0]["id"]
     return {"settlement": settlement, "report": report, "side": "nostro", "bank": payee, "currency": "USD"}
+
+
+async def clear(house: House, tenant: httpx.AsyncClient, book: str) -> dict[str, str]:
+    """Net between two banks that only this book has."""
+    payer, payee = f"{book[:4].upper()}US33", f"{book[:4].upper()}DEFF"
+    ok(await tenant.post("/api/v1/accounts/vostro", json={"bank": payee, "currency": "USD"}))
+    cycle = ok(await tenant.post(f"{NETTING}/cycles", json={"currency": "USD"}))["id"]
+    name = f"OBL-of-{book}"
+    ok(await tenant.post(f"{NETTING}/obligations", json=netted(name, from_bank=payer, to_bank=payee)))
+    ok(await tenant.post(f"{NETTING}/cycles/{cycle}/close", json={}))
+    await work(house.database)
+    position = ok(await tenant.get(f"{NETTING}/cycles/{cycle}/positions"))["items"][0]["id"]
+    return {"cycle": cycle, "obligation": name, "position": position}
 
 
 async def ask(house: House, asker: str, book: str) -> str:
@@ -416,7 +443,14 @@ async def test_a_credential_of_one_book_is_worth_nothing_in_another(house: House
         asking = client(house.entrance, credential)
         assert refused(await asking.get(f"{LEDGER}/accounts", params={"book": other.book}), 404) == "not_found"
         codes = {each["code"] for each in ok(await asking.get(f"{LEDGER}/accounts"))["items"]}
-        ours = {"nostro:SECODEFF:USD", "vostro:SECOUS33:USD", "treasury:USD", "suspense:USD"}
+        ours = {
+            "nostro:SECODEFF:USD",
+            "vostro:SECODEFF:USD",
+            "vostro:SECOUS33:USD",
+            "netting:USD:1",
+            "treasury:USD",
+            "suspense:USD",
+        }
         assert codes == {"payer", "payee", "only:second"} | ours
 
 

@@ -164,6 +164,7 @@ WHERE (r.count = d.count AND d.count = a.count) IS NOT TRUE
 GAPS = "SELECT count(*) - max(change) FROM records_change WHERE book = 1"
 
 
+@pytest.mark.timeout(3_600)
 async def test_each_record_of_32_writers_is_in_one_round_once_however_often_rounds_end(door: Door, app_dsn: str) -> None:
     async with writers(app_dsn) as running:
         await go(running)

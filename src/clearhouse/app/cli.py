@@ -31,6 +31,8 @@ VERBS = (
     (f"{THERE}.reconciliation_cli:app", "reconciliation", ASK, "Two sides reconciled, and what is left over."),
     (f"{THERE}.calendars_cli:app", "calendars", ASK, "Business days, hours and cut-offs."),
     ("clearhouse.slices.records.cli:app", "records", ASK, "Count anything by key, and settle it in rounds."),
+    ("clearhouse.slices.interbank.netting.cli:app", "netting", ASK, "What banks owe each other, set off and settled."),
+    ("clearhouse.slices.interbank.cli:app", "interbank", ASK, "Banks, their accounts, and settlements between them."),
     (f"{THERE}.events_cli:app", "events", ASK, "What happened, and what is happening."),
     (f"{THERE}.webhooks_cli:app", "webhooks", ASK, "Where events go, and what became of each."),
     (f"{THERE}.inbox_cli:app", "inbox", ASK, "Messages from outside that had no effect."),

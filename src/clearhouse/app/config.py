@@ -41,6 +41,11 @@ class Config:
     log_level: str = "info"
     memory_megabytes: int | None = None
     webhook_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    bank_url: str | None = (
+        None  # BANK_URL: interbank settles with the bank there, by default with the simulated one in process
+    )
+    bank_key: str = ""  # BANK_KEY: our key with it; `clearhouse bank` asks its customer for the same
+    bank_authority: Path | None = None  # BANK_AUTHORITY: who vouches for its certificate, if no public authority does
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> "Config":
@@ -67,7 +72,17 @@ class Config:
             log_level=given.get("LOG_LEVEL", "info").lower(),
             memory_megabytes=_number(given, "MEMORY_MB", 0) or None,
             webhook_networks=_networks(given, "WEBHOOK_NETWORKS"),
+            bank_url=_url(given, "BANK_URL"),
+            bank_key=given.get("BANK_KEY", ""),
+            bank_authority=_path(given, "BANK_AUTHORITY"),
         )
+
+
+def _url(given: dict[str, str], name: str) -> str | None:
+    text = given.get(name)
+    if text is not None and not text.startswith(("http://", "https://")):
+        raise SettingRefused(name=name, wanted="an address that begins with http:// or https://", given=text[:40])
+    return text
 
 
 def _path(given: dict[str, str], name: str) -> Path | None:

@@ -9,7 +9,8 @@ from litestar import Router
 from clearhouse.kernel.access import roles
 from clearhouse.kernel.access.roles import Role, Scope
 from clearhouse.kernel.access.sealing import Resealed
-from clearhouse.kernel.approvals import effects
+from clearhouse.kernel.approvals import defaults, effects
+from clearhouse.kernel.approvals.defaults import Default
 from clearhouse.kernel.approvals.effects import Effect
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.db.database import Database, Tx
@@ -20,9 +21,14 @@ from clearhouse.kernel.pipelines.stages import Stage
 from clearhouse.kernel.webhooks import signing
 from clearhouse.slices.interbank import accounts_http as interbank_accounts
 from clearhouse.slices.interbank import commands as interbank
-from clearhouse.slices.interbank import engines, reports_http, settlements_http
+from clearhouse.slices.interbank import engine, reports_http, settlements_http, waking
+from clearhouse.slices.interbank import health as interbank_health
 from clearhouse.slices.interbank import rpc as interbank_rpc
 from clearhouse.slices.interbank.figures import figures as interbank_figures
+from clearhouse.slices.interbank.netting import closing as netting_closing
+from clearhouse.slices.interbank.netting import commands as netting
+from clearhouse.slices.interbank.netting import http as netting_http
+from clearhouse.slices.interbank.netting import settling as netting_settling
 from clearhouse.slices.operations import (
     access_http,
     approvals_http,
@@ -32,6 +38,7 @@ from clearhouse.slices.operations import (
     commands,
     events_http,
     feed_http,
+    health,
     inbox_http,
     jobs_http,
     ledger_http,
@@ -42,10 +49,11 @@ from clearhouse.slices.operations import (
     webhook_commands,
     webhooks_http,
 )
-from clearhouse.slices.records import bookings, staging
+from clearhouse.slices.records import bookings, merging, snapshots, staging
 from clearhouse.slices.records import commands as records_commands
 from clearhouse.slices.records import routes as records_routes
 from clearhouse.transport.http.application import Figures
+from clearhouse.transport.http.health import Check
 from clearhouse.transport.rpc.serving import Service
 from clearhouse.transport.webhooks.delivering import deliver
 
@@ -55,7 +63,8 @@ class Product:
     """A slice, as it is put into the house: routes, gRPC, what happens by itself, roles, what is told and listened to.
 
     `events` are those that no command makes, each with the type of its data; `effects` is what approvals do by
-    themselves, by the kind of their subject. `seals` seal under the first key what is sealed under another.
+    themselves, by the kind of their subject; `policies` say who approves what in a book that has not said so itself.
+    `seals` seal under the first key what is sealed under another.
     """
 
     routers: tuple[Router, ...]
@@ -70,6 +79,8 @@ class Product:
     figures: tuple[Figures, ...] = ()
     effects: Mapping[str, Effect] = field(default_factory=dict[str, Effect])
     seals: tuple[Callable[[Tx], Awaitable[Resealed]], ...] = ()
+    policies: tuple[Default, ...] = ()
+    checks: tuple[Check, ...] = ()
 
 
 OPERATIONS = Product(
@@ -95,24 +106,37 @@ OPERATIONS = Product(
     stages=schedules.STAGES,
     jobs=(closing.CLOSE_DAY,),
     seals=(signing.seal_again,),
+    checks=health.CHECKS,
 )
 INTERBANK = Product(
     routers=(settlements_http.router, *interbank_accounts.ROUTERS, reports_http.router),
     services=(interbank_rpc.add,),
-    works=(engines.run,),
+    works=(waking.review,),
+    stages=engine.STAGES,
+    jobs=engine.JOBS,
     scopes=interbank.SCOPES,
     kinds=interbank.ALL,
     events=interbank.EVENTS,
     figures=(interbank_figures,),
+    policies=interbank.POLICIES,
+    checks=interbank_health.CHECKS,
+)
+NETTING = Product(
+    routers=(netting_http.router,),
+    scopes=netting.SCOPES,
+    kinds=netting.ALL,
+    events=netting.EVENTS,
+    stages=netting_settling.STAGES,
+    jobs=(netting_closing.TURN_CYCLE,),
 )
 RECORDS = Product(
     routers=(records_routes.router,),
-    works=(bookings.book, staging.sweep),
+    works=(bookings.book, merging.merge, snapshots.snap, staging.sweep),
     scopes=records_commands.SCOPES,
     kinds=records_commands.ALL,
     events=records_commands.EVENTS,
 )
-PRODUCTS = (OPERATIONS, RECORDS, INTERBANK)
+PRODUCTS = (OPERATIONS, RECORDS, INTERBANK, NETTING)
 SERVICES = tuple(service for product in PRODUCTS for service in product.services)
 EVENTS = {
     name: told
@@ -121,12 +145,14 @@ EVENTS = {
     for name, told in events.items()
 }
 SEALS = tuple(each for product in PRODUCTS for each in product.seals)
+CHECKS = tuple(each for product in PRODUCTS for each in product.checks)
 FIGURES = tuple(each for product in PRODUCTS for each in product.figures)
 ROUTERS = tuple(router for product in PRODUCTS for router in product.routers)
 SUBSCRIPTIONS = tuple(each for product in PRODUCTS for each in product.subscriptions)
 WORKS = tuple(work for product in PRODUCTS for work in product.works)
 for product in PRODUCTS:
     roles.extend(product.scopes)
+    defaults.declare(product.policies)
     declared.declare(product.stages, product.jobs)
     effects.declare(product.effects)
 STAGES = tuple(declared.STAGES.values())

@@ -16,7 +16,7 @@ import uvicorn
 
 from clearhouse.app import buses, inbox, seals, worker
 from clearhouse.app.config import Config
-from clearhouse.app.products import EVENTS, FIGURES, ROUTERS, SERVICES, STAGES, SUBSCRIPTIONS, WORKS
+from clearhouse.app.products import CHECKS, EVENTS, FIGURES, ROUTERS, SERVICES, STAGES, SUBSCRIPTIONS, WORKS
 from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import limiter
@@ -26,6 +26,8 @@ from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.embedded import EmbeddedServer
 from clearhouse.kernel.db.home import write_private
 from clearhouse.refusals import Kind, Refusal
+from clearhouse.slices.interbank import engines
+from clearhouse.slices.interbank.bank.client import Line
 from clearhouse.slices.operations import ledger_http
 from clearhouse.transport.cli.client import KEY_FILE, URL_FILE
 from clearhouse.transport.http.application import application
@@ -130,6 +132,7 @@ async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True
         await seals.open_seals(config, database, tell)
         door = Door(database)
         NETWORK.allow(config.webhook_networks)
+        engines.lead(_bank(config))
         steady()
         tasks: list[asyncio.Task[None]] = []
         does = _working(config, door) if work else worker.number(database, door.committed, STAGES)
@@ -170,6 +173,7 @@ async def _serve(
         feed=feed,
         catalogue=catalogue(EVENTS),
         figures=FIGURES,
+        checks=(*CHECKS, *buses.checks(config)),
     )
     settings = uvicorn.Config(
         entrance, log_config=None, access_log=False, lifespan="off", backlog=BACKLOG, server_header=False,
@@ -205,6 +209,10 @@ async def _serve(
         await asyncio.gather(*aside, return_exceptions=True)
         await gate.flush()
         await limits.close()
+
+
+def _bank(config: Config) -> Line | None:
+    return None if config.bank_url is None else Line(config.bank_url, config.bank_key, authority=config.bank_authority)
 
 
 def _tls(config: Config) -> Tls | None:

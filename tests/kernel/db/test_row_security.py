@@ -19,7 +19,10 @@ from clearhouse.kernel.webhooks import deliveries
 from clearhouse.slices.interbank.bank.lies import Fault
 from clearhouse.slices.interbank.commands import SET_LIMIT, SET_NAMES, SET_WINDOW
 from clearhouse.slices.interbank.rules import SetLimit, SetNames, SetWindow
+from clearhouse.slices.records import snapshots
+from clearhouse.slices.records.merging import ROWS_AT_ONCE
 from clearhouse.slices.records.streams import LINES
+from clearing import Clearing
 from correspondent import correspondent, order
 from house import House, movement, ok, post
 from letters import left
@@ -90,7 +93,7 @@ async def fill(house: House, book: str) -> None:
     structure = {"settleid": "calls", "aggregates": ["op"], "aggregationType": "mcCounter", "primaryKey": "app"}
     ok(await operator.post("/settlement/create", json=structure))
     ok(await operator.post("/settlement/calls/update", json={"record": {"app": "a", "op": 1, "recordId": "r"}}))
-    await stage(operator)
+    await stage(house, operator)
     ok(await operator.post("/settlement/calls/settle"))
     party = await house.caller("operator", name=f"party of {book}", book=book, organisation="org1")
     referee = await house.caller("approver", name=f"referee of {book}", book=book)
@@ -135,15 +138,21 @@ async def settle(house: House, book: str) -> None:
     await town.give_back(done)
     await town.settle()
     await town.compare()
+    await (await Clearing.built(house, book=number_of(book), name=book)).everything()
     await bank(house, number_of(book))
 
 
-async def stage(operator: httpx.AsyncClient) -> None:
-    """Leave an upload that broke off behind its first part."""
+async def stage(house: House, operator: httpx.AsyncClient) -> None:
+    """Leave an upload that broke off behind its first part, one that waits to be merged, and a snapshot of its round."""
     lines = b'{"app": "a", "op": 1}\n' * LINES + b"{"
     headers = {"Content-Type": "application/x-ndjson"}
     answer = await operator.post("/settlement/calls/upload", content=lines, headers=headers)
     assert answer.status_code == 400, answer.text
+    many = [{"app": str(number), "op": 1} for number in range(ROWS_AT_ONCE + 1)]
+    ok(await operator.post("/settlement/calls/update", json={"record": many}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(snapshots, "CHANGES_BETWEEN", 1)
+        assert await snapshots.take_due(house.database) == 1
 
 
 async def hook(house: House, book: str) -> None:
@@ -381,6 +390,13 @@ CRIMES = [
     "DELETE FROM records_round",
     "DELETE FROM records_aggregate",
     "DELETE FROM records_resolution",
+    "DELETE FROM records_staged",
+    "UPDATE records_staged SET count = 9",
+    "DELETE FROM records_known",
+    "UPDATE records_known SET upload = gen_random_uuid()",
+    "UPDATE records_pending SET round = 9",
+    "DELETE FROM records_snapshot",
+    "UPDATE records_snapshot_cell SET count = 9",
     "UPDATE cut SET position = position + 2",
     "DELETE FROM cut",
     "DELETE FROM webhook_endpoint",

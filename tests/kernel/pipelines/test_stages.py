@@ -10,6 +10,14 @@ from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.pipelines.stages import Aside, BackOff, Failed, Later
 from parcels import HEAVY, Depot
 
+NOTE_WRITES = """
+CREATE TABLE clearhouse.noted (at timestamptz);
+GRANT INSERT ON clearhouse.noted TO clearhouse_writer;
+CREATE FUNCTION clearhouse.note_write() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO clearhouse.noted VALUES (clock_timestamp()); RETURN NULL; END $$;
+CREATE TRIGGER noted AFTER UPDATE ON clearhouse.parcel FOR EACH ROW EXECUTE FUNCTION clearhouse.note_write();
+"""
+
 
 @pytest.fixture
 def depot(database: Database, owner_dsn: str) -> Depot:
@@ -130,6 +138,28 @@ async def test_an_answer_that_comes_after_another_took_the_row_over_is_dropped(d
     depot.carrier.open.clear()
     sending = asyncio.create_task(depot.advancer.run(depot.send))
     await depot.carrier.reached.wait()
+    depot.hurry()
+    await depot.advancer.run(depot.resolve)
+    depot.carrier.open.set()
+    await sending
+    assert depot.rows("state, moves")[one] == ("taken", 2)
+
+
+async def test_a_stage_that_writes_its_lease_with_the_move_leaves_the_kernel_nothing_to_write(depot: Depot) -> None:
+    (one,) = await depot.add(state="weighed")
+    depot.ask(NOTE_WRITES)
+    await depot.advancer.run(depot.send_leased)
+    assert depot.rows("state, next_at, attempts, lease, error")[one] == ("taken", None, 0, None, None)
+    assert depot.ask("SELECT count(*) FROM noted") == [(2,)]
+
+
+async def test_a_lease_that_the_stage_wrote_itself_holds_as_well(depot: Depot) -> None:
+    (one,) = await depot.add(state="weighed")
+    depot.carrier.open.clear()
+    sending = asyncio.create_task(depot.advancer.run(depot.send_leased))
+    await depot.carrier.reached.wait()
+    await depot.advancer.run(depot.resolve)
+    assert depot.rows("state, moves")[one] == ("sent", 1)
     depot.hurry()
     await depot.advancer.run(depot.resolve)
     depot.carrier.open.set()

@@ -1,5 +1,6 @@
 """The settlement engine over gRPC: its six calls, who may make them, and the same words as over HTTP."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from clearhouse.app.products import SERVICES
 from clearhouse.kernel.access.limits import OwnLimiter
 from clearhouse.slices.interbank import commands
 from clearhouse.slices.interbank.stopping import CancelSettlement
+from clearhouse.transport.http import feed
 from clearhouse.transport.rpc.serving import RpcServer, serve
 from clearhouse.v1 import interbank_pb2 as wire
 from clearhouse.v1 import interbank_pb2_grpc as stubs
@@ -190,6 +192,36 @@ async def test_a_stream_goes_on_after_the_last_event_that_was_read(town: Town, l
     types = [(await stream.read()).type for _ in range(2)]
     assert types == ["interbank.executing", "interbank.completed"]
     stream.cancel()
+
+
+async def test_nostros_are_reconciled_and_each_has_its_report(town: Town, line: Line) -> None:
+    await town.execute("20.00")
+    await town.settle()
+    await town.bank.control.fund(f"{PAYEE}:USD", "7.00", reference="interest")
+    reports = (await line.ask("ReconcileAccounts", wire.ReconcileAccountsRequest(bank=PAYEE, currency="USD"))).reports
+    assert [(each.bank, each.currency, each.status) for each in reports] == [(PAYEE, "USD", "IDENTIFIED")]
+    found = reports[0]
+    assert (found.our_balance, found.their_balance, found.difference) == ("980.00", "987.00", "-7.00")
+    assert (found.matched, found.missing, found.unexpected) == (2, 0, 1)
+    nothing = await line.ask("ReconcileAccounts", wire.ReconcileAccountsRequest(currency="EUR"))
+    assert list(nothing.reports) == []
+
+
+async def test_a_stream_is_woken_by_what_happens_and_ends_with_its_key(
+    town: Town, line: Line, operator: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "LOOK_SECONDS", 3_600.0)
+    hearing = asyncio.create_task(town.house.feed.run(town.house.database))
+    stream = line.engine.StreamSettlementEvents(wire.StreamSettlementEventsRequest(after="1-1-0"), metadata=line.metadata)
+    for number in range(3):
+        made = await town.execute("1.00", obligation_id=f"OBL-told-{number}")
+        await town.house.seal()
+        assert (await stream.read()).settlement_id == made.id
+    ok(await town.house.admin.post(f"/api/v1/access/keys/{operator.key}/revoke"))
+    await town.house.seal()
+    assert await stream.read() is grpc.aio.EOF
+    hearing.cancel()
+    await asyncio.gather(hearing, return_exceptions=True)
 
 
 async def test_a_bank_hears_and_sees_only_of_its_own_settlements(

@@ -9,14 +9,12 @@ import time_machine
 
 from clearhouse import clock
 from clearhouse.app.worker import expire_holds
-from clearhouse.slices.interbank import commands, reading
+from clearhouse.slices.interbank import commands, listening, reading, turns
 from clearhouse.slices.interbank.answers import Word
 from clearhouse.slices.interbank.bank.lies import Fault, Lie, Outage, Rest
 from clearhouse.slices.interbank.channel import Method
-from clearhouse.slices.interbank.engine import ORDERS_MAX
 from clearhouse.slices.interbank.settlement import Priority, Settlement, State
 from clearhouse.slices.interbank.stopping import AlreadySent, CancelSettlement
-from clearhouse.slices.interbank.turns import Initiate
 from house import House
 from town import Town
 
@@ -77,21 +75,20 @@ async def test_the_urgent_go_before_the_high_and_those_before_the_normal_until_t
         made = {
             each: await town.execute("1.00", priority=each) for each in (Priority.NORMAL, Priority.HIGH, Priority.URGENT)
         }
-        turn = (await town.engine._submit(commands.INITIATE, [Initiate(ORDERS_MAX)]))[0].orders
+        turn = await town.initiated()
     wanted = [old, made[Priority.URGENT], made[Priority.HIGH], made[Priority.NORMAL]]
     assert [str(each.id) for each in turn] == [each.uetr for each in wanted]
 
 
 async def test_a_bank_that_loses_the_answer_after_accepting_leaves_it_in_doubt_until_it_is_asked(town: Town) -> None:
     accepted = await town.execute()
-    await town.bank.control.lie(Lie(Fault.LOSE_AFTER, ids=[UUID(accepted.uetr)]))
-    await town.engine.send()
-    await town.sent()
-    doubted = [each for each in town.engine.words if each.said == "silent"]
-    await town.engine.hear(doubted)
+    one = [UUID(accepted.uetr)]
+    await town.bank.control.lie(Lie(Fault.LOSE_AFTER, ids=one), Lie(Fault.SLOW, ids=one, seconds=60))
+    await town.advance(turns.STAGE)
     assert (await town.show(accepted)).state is State.IN_DOUBT
     assert await town.funds() == HELD
-    await town.settle()
+    with time_machine.travel(clock.now() + 2 * MINUTE, tick=True):
+        await town.settle()
     assert (await town.show(accepted)).state is State.COMPLETED
     assert await town.paid(accepted) == (1, "100.00")
 
@@ -128,7 +125,7 @@ async def test_a_late_confirmation_completes_it_long_after_its_lock_would_have_e
 
 async def test_a_confirmation_that_comes_twice_is_booked_once(town: Town) -> None:
     twice = await met(town, Fault.TWICE)
-    await town.engine.hear([Word(UUID(twice.uetr), "confirmed", "100.00")] * 2)
+    await listening.hear(town.line, [Word(UUID(twice.uetr), "confirmed", "100.00")] * 2)
     assert (await town.show(twice)).state is State.COMPLETED
     assert await town.funds() == PAID
 
@@ -202,7 +199,7 @@ async def test_a_return_that_is_told_twice_is_booked_once(town: Town) -> None:
     done = await town.execute()
     await town.settle()
     for _ in range(2):
-        await town.engine.hear([Word(UUID(done.uetr), "returned", "100.00", "AC04")])
+        await listening.hear(town.line, [Word(UUID(done.uetr), "returned", "100.00", "AC04")])
     assert await town.funds() == UNTOUCHED
 
 

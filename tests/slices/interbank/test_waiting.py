@@ -122,18 +122,41 @@ async def test_beyond_a_limit_a_person_looks(town: Town, limit: dict[str, Any], 
     assert [(await town.execute("100.00")).waiting_for or "" for _ in told] == told
 
 
-async def test_without_rules_for_reviews_a_hit_waits_until_there_are_some(town: Town, house: House) -> None:
+async def test_without_anybody_who_approves_a_hit_waits_until_there_is_somebody(town: Town, house: House) -> None:
     await town.ask(commands.SET_LIMIT, SetLimit("USD", single="50.00"))
     hit = await town.execute()
-    assert (hit.state, hit.reason, hit.review) == (State.PENDING, "no_policy", None)
+    assert (hit.state, hit.reason, hit.review) == (State.PENDING, "nobody_can_approve", None)
     desk = Desk(house)
     await desk.hire("anna", "approver")
-    await desk.rule(APPROVER, kind="interbank.review")
     with time_machine.travel(clock.now() + timedelta(minutes=2), tick=True):
         await town.settle()
         review = str((await town.show(hit)).review)
         assert await desk.approve("anna", review) == "approved"
         assert (await settled(town, hit))[0] is State.COMPLETED
+
+
+async def test_where_nobody_has_set_rules_one_who_had_no_hand_in_it_approves(town: Town, house: House) -> None:
+    await town.ask(commands.SET_LIMIT, SetLimit("USD", single="50.00"))
+    desk = Desk(house)
+    await desk.hire("anna", "approver")
+    hit = await town.execute()
+    policies = ok(await house.admin.get("/api/v1/approvals/policies"))["items"]
+    assert [(each["kind"], each["version"], each["levels"]) for each in policies] == [
+        ("interbank.review", 1, [{"role": "approver"}])
+    ]
+    assert await desk.approve("anna", str(hit.review)) == "approved"
+    assert (await settled(town, hit))[0] is State.COMPLETED
+
+
+async def test_the_rules_of_a_book_come_before_those_of_the_product(town: Town, house: House) -> None:
+    await town.ask(commands.SET_LIMIT, SetLimit("USD", single="50.00"))
+    desk = Desk(house)
+    for name in ("anna", "bert"):
+        await desk.hire(name, "approver")
+    await desk.rule({"role": "approver", "count": 2}, kind="interbank.review")
+    hit = await town.execute()
+    assert await desk.approve("anna", str(hit.review)) == "pending"
+    assert await desk.approve("bert", str(hit.review)) == "approved"
 
 
 async def test_what_is_in_doubt_is_released_by_two_people_and_a_confirmation_after_that_goes_to_suspense(

@@ -1,5 +1,9 @@
 """What cannot be read or is not there is refused under a code of the contract, with the place; nothing of it is counted."""
 
+import csv
+import io
+import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -113,23 +117,93 @@ async def test_a_body_beyond_ten_megabytes_is_refused(sender: httpx.AsyncClient)
     await nothing_counted(sender, "calls")
 
 
-@pytest.mark.parametrize(
-    ("body", "headers", "place"),
-    [
-        (b'{"app": "a", "dur": 1}\n{"app": "a", "d', NDJSON, "record 2"),
-        (b'{"app": "a", "dur": 1}\n\xff\xfe\n', NDJSON, "record 2"),
-        (b"app,dur\na,1\nb,1,2\n", CSV, "record 2"),
-        (b'app,dur\na,1\n"b,1\n', CSV, "record 2"),
-        (b'{"app": "a", "dur": 1, "recordId": "r"}\n', NDJSON, "record 1"),
-    ],
-)  # fmt: skip
-async def test_half_a_line_at_the_end_of_a_stream_counts_nothing_of_it(
-    sender: httpx.AsyncClient, body: bytes, headers: dict[str, str], place: str
+FORMS = [("json", "upload"), ("ndjson", "upload"), ("ndjson", "chunk"), ("csv", "upload"), ("csv", "chunk")]
+# A structure, a member of a record that is wrong in it, and its place; what no cell of a table can be is not tried as one.
+WRONG: list[tuple[str, dict[str, Any], str]] = [
+    ("calls", {"app": ""}, "app"),
+    ("calls", {"app": None}, "app"),
+    ("calls", {"app": {"a": 1}}, "app"),
+    ("calls", {"app": 1.5}, "app"),
+    ("calls", {"app": "a" * 501}, "app"),
+    ("calls", {"app": "a\x00"}, "app"),
+    ("calls", {"app": "b", "recordId": "r" * 501}, "recordId"),
+    ("calls", {"app": "b", "recordId": ["r"]}, "recordId"),
+    ("sums", {"app": "b", "dur": "long"}, "dur"),
+    ("sums", {"app": "b", "dur": "NaN"}, "dur"),
+    ("sums", {"app": "b", "dur": "9" * 39}, "dur"),
+    ("sums", {"app": "b", "dur": {"seconds": 1}}, "dur"),
+    ("sums", {"app": "b", "dur": [1]}, "dur"),
+    ("sums", {"app": "b", "dur": False}, "dur"),
+    ("newest", {"app": "b", "dur": {"seconds": 1}}, "dur"),
+    ("newest", {"app": "b", "dur": "x" * 501}, "dur"),
+]
+
+
+def request(how: tuple[str, str], *records: dict[str, Any]) -> dict[str, Any]:
+    """Return how records are sent in a form and mode."""
+    form, mode = how
+    if form == "csv":
+        text = io.StringIO()
+        table = csv.DictWriter(text, ["app", "dur", "recordId"])
+        table.writeheader()
+        table.writerows(records)
+        return {"content": text.getvalue(), "headers": CSV, "params": {"mode": mode}}
+    lines = [json.dumps(each) for each in records]
+    if form == "ndjson":
+        return {"content": "\n".join(lines), "headers": NDJSON, "params": {"mode": mode}}
+    return {"content": f'{{"record": [{", ".join(lines)}]}}', "headers": {"Content-Type": "application/json"}}
+
+
+def path_of(settleid: str, form: str) -> str:
+    return f"{BASE}/{settleid}/{'update' if form == 'json' else 'upload'}"
+
+
+@pytest.mark.parametrize("how", FORMS, ids="-".join)
+async def test_in_every_form_and_mode_a_wrong_record_is_refused_with_its_place_and_nothing_is_counted(
+    sender: httpx.AsyncClient, how: tuple[str, str]
 ) -> None:
-    answer = await sender.post(f"{BASE}/calls/upload", content=body, headers=headers)
-    assert told(answer) == (400, "SETTLE-01", "unparsable")
-    assert answer.json()["values"]["place"].startswith(place)
+    ok(await sender.post(f"{BASE}/create", json=structure(settleid="newest", aggregationType="latest")))
+    for settleid, wrong, member in WRONG:
+        if how[0] == "csv" and not all(isinstance(each, str) and "\x00" not in each for each in wrong.values()):
+            continue
+        answer = await sender.post(path_of(settleid, how[0]), **request(how, {"app": "a", "dur": "1"}, wrong))
+        assert (told(answer), answer.json()["values"]["place"]) == ((400, "SETTLE-01", "unparsable"), f"record 2, {member}")
+    for settleid in ("calls", "sums", "newest"):
+        await nothing_counted(sender, settleid)
+    nowhere = await sender.post(path_of("nowhere", how[0]), **request(how, {"app": "a", "dur": "1"}))
+    assert told(nowhere) == (404, "SETTLE-02", "structure_unknown")
+
+
+HALVES: list[tuple[str, bytes, str]] = [
+    ("json", b'{"record": [{"app": "a", "dur": 1}, {"app": "a", "d', "the body"),
+    ("json", b'{"record": [{"app": "a", "dur": 1}]', "the body"),
+    ("json", b'\xff{"record": []}', "the body"),
+    ("ndjson", b'{"app": "a", "dur": 1}\n{"app": "a", "d', "record 2"),
+    ("ndjson", b'{"app": "a", "dur": 1}\n\xff\xfe\n', "record 2"),
+    ("ndjson", b'{"app": "a", "dur": 1}\n[1]\n', "record 2"),
+    ("ndjson", b'{"app": "a", "dur": 1}\n"' + b"x" * (1024 * 1024 + 1), "line 2"),
+    ("csv", b"app,dur\na,1\nb,1,2\n", "record 2"),
+    ("csv", b"app,dur\na,1\nb\n", "record 2"),
+    ("csv", b'app,dur\na,1\n"b,1\n', "record 2"),
+    ("csv", b"app,dur\na,1\n\xff,1\n", "record 2"),
+    ("csv", b"app,dur,app\na,1,b\n", "the header"),
+    ("csv", b"dur\n1\n", "record 1, app"),
+]
+
+
+@pytest.mark.parametrize("mode", ["upload", "chunk"])
+async def test_half_a_line_counts_nothing_of_its_upload(sender: httpx.AsyncClient, mode: str) -> None:
+    for form, body, place in HALVES:
+        headers = {"json": {"Content-Type": "application/json"}, "ndjson": NDJSON, "csv": CSV}[form]
+        answer = await sender.post(path_of("calls", form), content=pieces(body), headers=headers, params={"mode": mode})
+        assert (told(answer), answer.json()["values"]["place"]) == ((400, "SETTLE-01", "unparsable"), place), body[:99]
     await nothing_counted(sender, "calls")
+
+
+async def pieces(body: bytes) -> AsyncIterator[bytes]:
+    """Send a body as a network does."""
+    for start in range(0, len(body), 65_536):
+        yield body[start : start + 65_536]
 
 
 async def test_the_journal_of_an_upload_tells_of_it_and_holds_none_of_its_records(

@@ -8,7 +8,7 @@ import base64
 import os
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from clearhouse.kernel.access.roles import scopes_of
 from clearhouse.kernel.access.sealing import KEY_BYTES
 from clearhouse.kernel.commands.submitting import Door
 from clearhouse.kernel.db.database import Database
+from clearhouse.kernel.pipelines.stages import Stage
 from clearhouse.refusals import Kind, Refusal
 
 ENDING_SECONDS = 2.0
@@ -88,16 +89,15 @@ async def measured(bench: str, prepared: Prepared, how: How, tell: Tell) -> Repo
 
 
 @asynccontextmanager
-async def working(door: Door, *more: Coroutine[None, None, None]) -> AsyncGenerator[None]:
-    """Let a worker work, and whoever else, for as long as the block lasts; then shut the door."""
-    tasks = [asyncio.create_task(each) for each in (worker.work(door.database, door.committed), *more)]
+async def working(door: Door, *, stages: Iterable[Stage] = ()) -> AsyncGenerator[None]:
+    """Let a worker work, on these stages, for as long as the block lasts; then shut the door."""
+    task = asyncio.create_task(worker.work(door.database, door.committed, stages=stages))
     try:
         yield
         await door.close()
     finally:
-        for each in tasks:
-            each.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @contextmanager

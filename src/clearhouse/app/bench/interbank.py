@@ -14,9 +14,10 @@ from time import perf_counter
 from typing import Any
 
 from clearhouse import clock
-from clearhouse.app.bench import statements
+from clearhouse.app.bench import netting, statements
 from clearhouse.app.bench.houses import Ground, Prepared, WrongCount, caller_of, working
 from clearhouse.app.bench.rounds import Contestant
+from clearhouse.app.products import STAGES
 from clearhouse.kernel.access.callers import Caller
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.commands.submitting import Door
@@ -28,7 +29,6 @@ from clearhouse.slices.interbank import commands
 from clearhouse.slices.interbank.bank.control import OpenAccount
 from clearhouse.slices.interbank.bank.simulated import SimulatedBank
 from clearhouse.slices.interbank.banks import FundBankAccount, KeepBank, OpenBankAccount
-from clearhouse.slices.interbank.engine import Engine
 from clearhouse.slices.interbank.reconciling import SCOPE
 from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement
 from clearhouse.slices.interbank.stopping import CancelSettlement
@@ -60,6 +60,7 @@ class Sizes:
     banks: int = 10
     batch: int = 500
     lines: int = 10_000
+    obligations: int = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +237,15 @@ def prepared(sizes: Sizes | None = None) -> Prepared:
     @asynccontextmanager
     async def opened(here: Ground) -> AsyncGenerator[Sequence[Contestant]]:
         known, book, _ = await caller_of(here.database)
-        scopes = frozenset({commands.EXECUTE, commands.ACCOUNTS, commands.READ, SCOPE})
+        scopes = frozenset({commands.EXECUTE, commands.ACCOUNTS, commands.READ, SCOPE, netting.SCOPE})
         caller = Caller(known.id, "the bench", books={"main": book}, scopes={book: scopes})
         door, bank = Door(here.database), SimulatedBank(here.database, book=book)
         bench = Bench(here.database, door, bank, caller, book, sizes or Sizes())
         await bench.prepare()
-        async with working(door, Engine(door, book, bank).run()):
-            yield [*_contestants(bench), *statements.contestants(door, caller, book, bench.sizes.lines)]
+        async with working(door, stages=STAGES):
+            yield [
+                *_contestants(bench), *statements.contestants(door, caller, book, bench.sizes.lines),
+                *await netting.contestants(door, caller, book, bench.sizes.obligations),
+            ]  # fmt: skip
 
     return opened

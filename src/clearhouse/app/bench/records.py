@@ -19,7 +19,7 @@ from clearhouse.kernel.commands.submitting import Door
 from clearhouse.kernel.db.binaries import client
 from clearhouse.kernel.db.database import Database
 from clearhouse.refusals import Refusal
-from clearhouse.slices.records import commands, uploads
+from clearhouse.slices.records import commands, merging, uploads
 from clearhouse.slices.records.structures import Create, Structure
 
 BATCHES = 8
@@ -69,6 +69,7 @@ class Bench:
         structure = self.structures[keys]
         before, start = await total(self.database, self.book, structure), perf_counter()
         acknowledged = await send(seconds)
+        await merging.merge_due(self.database)
         elapsed = perf_counter() - start
         found = await total(self.database, self.book, structure) - before
         if found != acknowledged:
@@ -219,6 +220,7 @@ async def _filled(bench: Bench) -> None:
             structure = bench.structures[name]
             command = uploads.uploaded(structure, uploads.read(structure, body), by="the bench:", organisation="")
             await bench.door.submit(commands.UPLOAD, [command], caller=bench.caller, book=bench.book)
+    await merging.merge_due(bench.database)
 
 
 def _contestants(bench: Bench, url: str, key: str) -> Sequence[Contestant]:

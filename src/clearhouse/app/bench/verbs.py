@@ -47,9 +47,13 @@ def records(*, how: Shared = DEFAULT) -> None:
 
 
 @app.command
-def interbank(*, how: Shared = DEFAULT) -> None:
-    """Measure settlements end to end with the simulated bank, counted in both books."""
-    _show("interbank", bench_interbank.prepared(), how)
+def interbank(
+    *,
+    how: Shared = DEFAULT,
+    obligations: Annotated[int, Parameter(help="How many are in a netting cycle that is closed.")] = 20_000,
+) -> None:
+    """Measure settlements end to end with the simulated bank, counted in both books, and the closing of netting cycles."""
+    _show("interbank", bench_interbank.prepared(bench_interbank.Sizes(obligations=obligations)), how)
 
 
 def _show(name: str, prepared: Prepared, how: How) -> None:

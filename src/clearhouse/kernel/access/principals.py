@@ -53,14 +53,14 @@ class AddPrincipal(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     name: Name
     organisation: Organisation = ""
     kind: Literal["person", "service"] = "person"
-    roles: Annotated[list[Role], msgspec.Meta(max_length=5)] = []
+    roles: Annotated[list[Role], msgspec.Meta(max_length=6)] = []
 
 
 class ChangeRoles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Set the roles that a principal has in this book; none at all takes them away."""
 
     principal: PrincipalRef
-    roles: Annotated[list[Role], msgspec.Meta(max_length=5)]
+    roles: Annotated[list[Role], msgspec.Meta(max_length=6)]
 
 
 class DisablePrincipal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

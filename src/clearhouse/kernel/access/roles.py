@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-Role = Literal["viewer", "operator", "approver", "auditor", "admin"]
+# A party is of another organisation: products say what it may do about that which its organisation is a party to.
+Role = Literal["viewer", "operator", "approver", "auditor", "party", "admin"]
 Scope = str
 
 _READING = frozenset({"ledger:read", "calendars:read", "approvals:read", "reconciliation:read"})
@@ -26,6 +27,7 @@ SCOPES: dict[Role, frozenset[Scope]] = {
     },
     "approver": _READING | {"approvals:decide"},
     "auditor": _READING | {"ledger:verify", "audit:read", "access:read", "metrics:read", "jobs:read", "inbox:read"},
+    "party": frozenset(),
     "admin": frozenset(
         {
             "access:read",

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from clearhouse import ids
-from clearhouse.kernel.approvals import policies
+from clearhouse.kernel.approvals import defaults, policies
 from clearhouse.kernel.approvals.approval import (
     GUARD,
     Approval,
@@ -71,7 +71,7 @@ class Edit(msgspec.Struct, frozen=True):
 async def request(tx: Tx, wanted: Sequence[Wanted], at: datetime) -> list[Approval | Refusal]:
     """Ask for approvals, in order. The same content again is the same approval; another voids the one before."""
     subjects = {each.subject for each in wanted}
-    rules = await policies.current(tx, sorted({each.kind for each in subjects}))
+    rules = await defaults.current(tx, {each.subject.kind: each.by for each in wanted}, at)
     live = {case.subject: case for case in await _live(tx, subjects)}
     hands = await makers(tx, subjects)
     asking = _Asking(rules, await candidates(tx), live, hands, at)

@@ -1,6 +1,7 @@
 """Array literals of PostgreSQL, written by hand: the driver looks at every element twice, and a batch has thousands."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 
 def array(values: Iterable[object]) -> str:
@@ -11,6 +12,11 @@ def array(values: Iterable[object]) -> str:
 def texts(values: Iterable[str]) -> str:
     """Return an array of texts, whatever they hold."""
     return "{" + ",".join(['"' + each.replace("\\", "\\\\").replace('"', '\\"') + '"' for each in values]) + "}"
+
+
+def instants(values: Iterable[datetime | None]) -> str:
+    """Return an array of instants, some of which may be missing."""
+    return array(["NULL" if each is None else f'"{each.isoformat()}"' for each in values])
 
 
 def hexes(values: Iterable[bytes]) -> str:

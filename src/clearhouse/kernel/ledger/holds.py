@@ -1,6 +1,7 @@
 """Pinning holds: while what a hold was made for may be on its way, no timer and no hand frees it.
 
-`pin` belongs in the transaction that says what will be sent; `unpin` or `answered` in the one that records the answer.
+`pin` belongs in the transaction that says what will be sent; `unpin` or `answered` in the one that records the answer;
+`posting.post(…, answered=…)` does the latter together with what it posts.
 """
 
 from collections.abc import Sequence

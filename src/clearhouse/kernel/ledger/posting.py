@@ -43,11 +43,20 @@ class _Id:
     id: UUID
 
 
-async def post(tx: Tx, asked: Sequence[Asked[PostTransaction]], at: datetime) -> list[Posted | Refusal]:
-    """Post transactions in order, each whole or not at all, and answer each."""
+async def post(
+    tx: Tx, asked: Sequence[Asked[PostTransaction]], at: datetime, *, answered: Iterable[UUID] = ()
+) -> list[Posted | Refusal]:
+    """Post transactions in order, each whole or not at all, and answer each.
+
+    What a pinned hold was made for may be `answered` here, however late: then it may be captured and released, and no timer
+    frees it any more.
+    """
     memory = recent(tx.database, tx.book)
     async with memory.deciding:
         batch = await _loaded(tx, memory, asked, at)
+        for each in answered:
+            if each in batch.targets:
+                batch.targets[each].answer()
         try:
             verdicts, transfers = await _decided(tx, memory, batch, asked)
             await _look_twice(tx, memory, asked, verdicts)

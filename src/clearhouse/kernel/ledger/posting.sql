@@ -75,11 +75,14 @@ FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(remaining)s::numeric[], %(cap
 -- name: change_holds
 -- Holds captured, released or expired; they are locked already.
 UPDATE ledger_hold AS h
-SET state = n.state, remaining = n.remaining, captured = n.captured
+SET state = n.state, remaining = n.remaining, captured = n.captured, expires_at = n.expires_at,
+    pinned_at = n.pinned_at
 FROM (
-    SELECT %(book)s::int AS book, u.id, u.state, u.remaining, u.captured
-    FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(remaining)s::numeric[], %(captured)s::numeric[])
-        AS u (id, state, remaining, captured) OFFSET 0
+    SELECT %(book)s::int AS book, u.id, u.state, u.remaining, u.captured, u.expires_at, u.pinned_at
+    FROM unnest(
+        %(ids)s::uuid[], %(states)s::text[], %(remaining)s::numeric[], %(captured)s::numeric[], %(expires)s::timestamptz[],
+        %(pins)s::timestamptz[]
+    ) AS u (id, state, remaining, captured, expires_at, pinned_at) OFFSET 0
 ) AS n
 WHERE h.book = n.book AND h.id = n.id
 

@@ -32,6 +32,11 @@ class Target:
         """Tell whether it is a hold, ended or not."""
         return self.kind == TransferKind.HOLD
 
+    def answer(self) -> None:
+        """Free a hold for the answer to what it was pinned for: it expires no more."""
+        if self.pinned_at is not None:
+            self.pinned_at = self.expires_at = None
+
     def mark(self) -> tuple[str | None, int, int, int]:
         """Return what a refused transaction has to be put back to."""
         return self.state, self.remaining, self.captured, self.reversed

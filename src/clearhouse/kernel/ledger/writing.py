@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 
 import msgspec
 
-from clearhouse.kernel.db.arrays import array, composites, field
+from clearhouse.kernel.db.arrays import array, composites, field, instants
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.db.faults import Stale
 from clearhouse.kernel.db.statements import Statements
@@ -103,10 +103,9 @@ def _holds(tx: Tx, batch: Batch) -> None:
     new = [each for each in holds if each.id.int in batch.made]
     old = sorted((each for each in holds if each.id.int not in batch.made), key=lambda each: each.id)
     if new:
-        expires = [each.expires_at for each in new]
-        tx.later(_sql["open_holds"], book=tx.book, **_hold_arrays(new), expires=expires)
+        tx.later(_sql["open_holds"], book=tx.book, **_hold_arrays(new))
     if old:
-        tx.later(_sql["change_holds"], book=tx.book, **_hold_arrays(old))
+        tx.later(_sql["change_holds"], book=tx.book, **_hold_arrays(old), pins=instants([each.pinned_at for each in old]))
 
 
 def _hold_arrays(holds: Sequence[Target]) -> dict[str, str]:
@@ -115,6 +114,7 @@ def _hold_arrays(holds: Sequence[Target]) -> dict[str, str]:
         "states": array([each.state for each in holds]),
         "remaining": array([each.remaining for each in holds]),
         "captured": array([each.captured for each in holds]),
+        "expires": instants([each.expires_at for each in holds]),
     }
 
 

@@ -31,7 +31,9 @@ it at once; NULL: the end, or until somebody comes). The rest of the columns is 
   message (or `Later`, `Failed`, `Aside`; an id that is not in it was moved elsewhere and is done). After the commit
   `await call(messages)` returns one answer a message, in order; an answer `Unheard(error)`, an exception, a crash or the end
   of the lease leaves the row in doubt. `await record(tx, heard, at)` is given `[Heard(id, message, answer)]` of the rows
-  whose lease is still ours and returns what did not move, as above.
+  whose lease is still ours and returns what did not move, as above. Where every write counts, `prepare` writes `lease` (an
+  id of its own) and `next_at` (after `lease_seconds`) with its move, `attempts` and `error` cleared, and returns
+  `Leased(lease, messages)`; and `record` clears the lease with its move: then the kernel has nothing left to write.
 - The resolver of rows in doubt is a `Calls` stage on the state in which they are in doubt: `prepare` moves nothing, `call`
   asks the other side by the same id, `record` moves them. When its tries are used up the row is set aside where it is: still
   in doubt, its hold still pinned. Until the lease ends (or the answer was `Unheard`) it is not due.

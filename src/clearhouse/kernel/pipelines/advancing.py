@@ -20,7 +20,7 @@ from clearhouse.kernel.journal import writing
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.pipelines import rows
 from clearhouse.kernel.pipelines.rows import PutBack, Taken
-from clearhouse.kernel.pipelines.stages import Aside, Calls, Failed, Heard, Later, Moves, NotYet, Stage, Unheard
+from clearhouse.kernel.pipelines.stages import Aside, Calls, Failed, Heard, Later, Leased, Moves, NotYet, Stage, Unheard
 
 TRIES = 8
 PAUSE_SECONDS = 0.01
@@ -121,18 +121,19 @@ class Advancer:
         self, stage: Stage, does: Calls[Any, Any], book: int, these: Sequence[UUID] | None, held: list[UUID], *,
         careful: bool,
     ) -> int:  # fmt: skip
-        lease = ids.fresh()
         async with self.database.writing(book=book, careful=careful) as tx:
             at = clock.now()
             taken = await rows.pick(tx, stage, at, these)
             held += [each.id for each in taken]
             if not taken:
                 return 0
-            said = await does.prepare(tx, held, at)
+            prepared = await does.prepare(tx, held, at)
+            is_leased = isinstance(prepared, Leased)
+            lease, said = (prepared.lease, prepared.messages) if isinstance(prepared, Leased) else (ids.fresh(), prepared)
             messages = {each: word for each, word in said.items() if not isinstance(word, NotYet)}
             kept = {each: word for each, word in said.items() if isinstance(word, NotYet)}
             await self._settle(tx, stage, [each for each in taken if each.id not in messages], kept, at)
-            if messages:
+            if messages and not is_leased:
                 rows.lease(tx, stage, list(messages), lease, at + timedelta(seconds=does.lease_seconds))
         self.committed()
         if messages:

@@ -49,6 +49,14 @@ class Heard(Generic[Message, Answer]):
     answer: Answer
 
 
+@dataclass(frozen=True, slots=True)
+class Leased(Generic[Message]):
+    """What `prepare` may return where every write counts: it wrote this lease, and its end, with the move itself."""
+
+    lease: UUID
+    messages: Mapping[UUID, "Message | NotYet"]
+
+
 NotYet = Later | Failed | Aside
 Advance = Callable[[Tx, Sequence[UUID], datetime], Awaitable[Mapping[UUID, NotYet]]]
 
@@ -64,7 +72,7 @@ class Moves:
 class Calls(Generic[Message, Answer]):
     """Two transactions with a call to the outside between them; a row is in doubt from the first to the second."""
 
-    prepare: Callable[[Tx, Sequence[UUID], datetime], Awaitable[Mapping[UUID, Message | NotYet]]]
+    prepare: Callable[[Tx, Sequence[UUID], datetime], Awaitable[Mapping[UUID, Message | NotYet] | Leased[Message]]]
     call: Callable[[Sequence[Message]], Awaitable[Sequence[Answer | Unheard]]]
     record: Callable[[Tx, Sequence[Heard[Message, Answer]], datetime], Awaitable[Mapping[UUID, NotYet]]]
     lease_seconds: float = 60.0

@@ -15,6 +15,7 @@ from clearhouse.slices.interbank import banks, commands, rules
 from clearhouse.slices.interbank.banks import (
     Bank,
     BankAccount,
+    BankNotFound,
     ChangeBankAccount,
     FundBankAccount,
     KeepBank,
@@ -172,16 +173,20 @@ async def show_statement(
 
 @get("/", summary="List banks")
 async def list_banks(request: Asking, book: Book = None, cursor: Cursor = None, limit: Limit = 100) -> Response[Page[Bank]]:
-    """Return banks by their BIC."""
-    async with here(request).reading(commands.READ, book) as tx:
-        found = await banks.banks(tx, after=cursor or "", most=limit + 1)
+    """Return banks by their BIC; a bank is shown itself."""
+    visit = here(request)
+    async with visit.reading(commands.READ, book) as tx:
+        found = await banks.banks(tx, after=cursor or "", only=party(visit.caller), most=limit + 1)
     return page(request, found, limit, lambda each: each.bic)
 
 
 @get("/{bank:str}", summary="Show a bank")
 async def show_bank(request: Asking, bank: BankPath, book: Book = None) -> Bank:
     """Return a bank."""
-    async with here(request).reading(commands.READ, book) as tx:
+    visit = here(request)
+    async with visit.reading(commands.READ, book) as tx:
+        if party(visit.caller) not in {None, bank}:
+            raise BankNotFound(bic=bank)
         return await banks.find_bank(tx, bank)
 
 

@@ -22,6 +22,8 @@ from clearhouse import ids
 from clearhouse.asking import Asked
 from clearhouse.kernel.db.arrays import array, texts
 from clearhouse.kernel.db.database import Tx
+from clearhouse.kernel.journal import writing
+from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.ledger import holds, posting
 from clearhouse.kernel.ledger.transfers import Leg, PostTransaction
 from clearhouse.money import minor_units
@@ -30,13 +32,11 @@ from clearhouse.slices.interbank import rows
 from clearhouse.slices.interbank.channel import Method
 from clearhouse.slices.interbank.methods import RAILS
 from clearhouse.slices.interbank.rows import Change, Row
-from clearhouse.slices.interbank.settlement import SENT, SettlementNotFound, State, of_order
+from clearhouse.slices.interbank.settlement import RESOLVE, SENT, SettlementNotFound, State, of_order
 
 RETRIES_MAX = 3
 RETRY_SECONDS = 60
 RETRY_SECONDS_MAX = 3_600
-ASK_SECONDS = 10
-ASK_SECONDS_MAX = 600
 # What a bank may answer otherwise another time: it had no funds for us, it was after its cut-off, it did not say why.
 RETRYABLE = frozenset({"AM04", "TM01", "MS03", "insufficient_funds", "bank_not_reached"})
 Said = Literal["accepted", "confirmed", "rejected", "returned", "silent", "not_sent"]
@@ -98,15 +98,22 @@ class NotBooked(Exception):
 async def hear(tx: Tx, asked: Sequence[Asked[Word]], at: datetime) -> list[Heard | Refusal]:
     """Take what the banks have said, in order; what a settlement has come to is the answer."""
     there = await rows.locked(tx, [of_order(each.command.order)[0] for each in asked])
+    return await take(tx, there, [each.command for each in asked], at)
+
+
+async def take(tx: Tx, there: Mapping[UUID, Row], words: Sequence[Word], at: datetime) -> list[Heard | Refusal]:
+    """Take what the banks have said of settlements under our lock."""
     given_up = [row.id for row in there.values() if row.state in {"FAILED", "ROLLED_BACK"}]
     batch = _Batch(at, await _late(tx, given_up))
-    answers = [_heard(batch, there, each.command) for each in asked]
+    answers = [_heard(batch, there, each) for each in words]
     await book(tx, batch.answered, batch.postings, at)
     if batch.open:
         await holds.pin(tx, sorted(set(batch.open)), at)
     await rows.write(tx, there.values(), at)
     await rows.add(tx, batch.returns, at)
     _compensate(tx, batch)
+    if any(row.state == State.IN_DOUBT.value != row.found for row in there.values()):
+        tx.wake(RESOLVE)
     rows.journal(tx, [*there.values(), *batch.returns], kind="interbank.hear", at=at)
     return answers
 
@@ -120,9 +127,7 @@ async def _late(tx: Tx, given_up: Sequence[UUID]) -> dict[UUID, int]:
 
 async def book(tx: Tx, answered: Sequence[UUID], postings: Sequence[Asked[PostTransaction]], at: datetime) -> None:
     """Free holds for their answer and book what it says; what the ledger refuses stops the whole batch."""
-    if answered:
-        await holds.answered(tx, sorted(set(answered)))
-    for answer in await posting.post(tx, postings, at) if postings else ():
+    for answer in await posting.post(tx, postings, at, answered=set(answered)) if postings else ():
         if isinstance(answer, Refusal):
             raise NotBooked(str(answer))
 
@@ -130,9 +135,9 @@ async def book(tx: Tx, answered: Sequence[UUID], postings: Sequence[Asked[PostTr
 def _heard(batch: _Batch, there: Mapping[UUID, Row], word: Word) -> Heard | Refusal:
     own, attempt = of_order(word.order)
     row = there.get(own)
-    if row is None or attempt > row.attempts:
+    if row is None or attempt > row.attempt:
         return SettlementNotFound(id=ids.text("stl", own))
-    (_SAID[word.said] if attempt == row.attempts else _outdated)(batch, row, word)
+    (_SAID[word.said] if attempt == row.attempt else _outdated)(batch, row, word)
     if not row.told:
         return Heard(row.text, State(row.state))
     line = row.told.pop()  # the door writes it, as the line of this word
@@ -148,9 +153,7 @@ def _outdated(batch: _Batch, row: Row, word: Word) -> None:
 def _accepted(batch: _Batch, row: Row, _: Word) -> None:
     if row.state == State.EXECUTING.value:
         wait = RAILS[Method(row.method)].confirmation_seconds
-        row.become(State.CONFIRMING, due_at=batch.at + timedelta(seconds=wait))
-    else:
-        _still(batch, row)
+        row.become(State.CONFIRMING, next_at=batch.at + timedelta(seconds=wait))
 
 
 def _confirmed(batch: _Batch, row: Row, word: Word) -> None:
@@ -175,7 +178,7 @@ def _confirmed(batch: _Batch, row: Row, word: Word) -> None:
         row.tell("interbank.confirmed_partly")
     else:
         wait = RAILS[Method(row.method)].confirmation_seconds
-        row.become(State.CONFIRMING, due_at=batch.at + timedelta(seconds=wait))
+        row.become(State.CONFIRMING, next_at=batch.at + timedelta(seconds=wait))
 
 
 def _capture(batch: _Batch, row: Row, part: int, *, final: bool) -> None:
@@ -214,10 +217,10 @@ def _rejected(batch: _Batch, row: Row, word: Word) -> None:
 
 def fail(row: Row, code: str, remark: str, at: datetime) -> None:
     """Let a settlement fail; with a code that may be another one next time, and nothing moved, it is tried again."""
-    again = code in RETRYABLE and not row.captured and row.attempts <= RETRIES_MAX
-    pause = min(RETRY_SECONDS * 2 ** max(row.attempts - 1, 0), RETRY_SECONDS_MAX)
+    again = code in RETRYABLE and not row.captured and row.attempt <= RETRIES_MAX
+    pause = min(RETRY_SECONDS * 2 ** max(row.attempt - 1, 0), RETRY_SECONDS_MAX)
     row.become(
-        State.FAILED, "ROLLBACK", due_at=at + timedelta(seconds=pause) if again else None, ended_at=at, reason=code,
+        State.FAILED, "ROLLBACK", next_at=at + timedelta(seconds=pause) if again else None, ended_at=at, reason=code,
         remark=remark[:1_000] or None,
     )  # fmt: skip
     row.waiting_for = "retry" if again else None
@@ -251,8 +254,8 @@ def _back(row: Row, reference: str, part: int, at: datetime) -> Row:
     back = Row(
         book=0, id=UUID(int=own.int & ~15), obligation_id=f"{reference}:{row.text}", from_bank=row.to_bank,
         to_bank=row.from_bank, currency=row.currency, exponent=row.exponent, amount=part, method=row.method,
-        priority=row.priority, rank=at, state=State.COMPLETED.value, waiting_for=None, due_at=None, attempts=1, asked=0,
-        hold=None, captured=part, returned=0, reason="return", remark=None, review=None, reviewed=False, parties=None,
+        priority=row.priority, state=State.COMPLETED.value, waiting_for=None, next_at=None, attempt=1, hold=None,
+        captured=part, returned=0, reason="return", remark=None, review=None, reviewed=False, parties=None,
         compensates=row.id, accepted_at=at, accepted_by=row.accepted_by, sent_at=None, ended_at=at,
     )  # fmt: skip
     back.steps.extend(("CONFIRM", "FINALIZE"))
@@ -260,10 +263,17 @@ def _back(row: Row, reference: str, part: int, at: datetime) -> Row:
     return back
 
 
+def journal(tx: Tx, heard: Sequence[Heard | Refusal], at: datetime) -> None:
+    """Write what words came to into the journal, where no door does."""
+    lines = [Line(each.event, each.settlement, each.change) for each in heard if isinstance(each, Heard) and each.event]
+    if lines:
+        writing.write(tx, lines, book=tx.book, kind="interbank.hear", by=writing.SYSTEM, at=at)
+
+
 def _too_late(batch: _Batch, row: Row, word: Word) -> None:
     """Take the payment of what was given up: the money has left our nostro, and whose it is a person must say."""
     total = minor_units(word.total, row.exponent)
-    mine = row.captured if of_order(word.order)[1] == row.attempts else 0
+    mine = row.captured if of_order(word.order)[1] == row.attempt else 0
     part = total - batch.late.get(row.id, 0) - mine
     if part <= 0:
         return
@@ -282,24 +292,13 @@ def _too_late(batch: _Batch, row: Row, word: Word) -> None:
 
 def _silent(batch: _Batch, row: Row, word: Word) -> None:
     """Doubt: it may have been taken or not; what is locked stays locked."""
-    if State(row.state) is State.IN_DOUBT or State(row.state) not in SENT:
-        _still(batch, row)
-        return
-    row.become(State.IN_DOUBT, "DOUBT", due_at=batch.at, reason=word.code or "no_answer", remark=word.reason or None)
-
-
-def _still(batch: _Batch, row: Row) -> None:
-    """Ask again later what nobody knows yet, each time a little later."""
-    if State(row.state) is State.IN_DOUBT:
-        pause = min(ASK_SECONDS * 2 ** min(row.asked, 10), ASK_SECONDS_MAX)
-        row.asked += 1
-        row.due_at, row.touched = batch.at + timedelta(seconds=pause), True
+    if row.state in {State.EXECUTING.value, State.CONFIRMING.value}:
+        row.become(State.IN_DOUBT, "DOUBT", next_at=batch.at, reason=word.code or "no_answer", remark=word.reason or None)
 
 
 def _not_sent(batch: _Batch, row: Row, word: Word) -> None:
     """Free what was never sent: the bank could not be reached, and nothing left the house."""
     if State(row.state) is not State.EXECUTING:
-        _still(batch, row)
         return
     batch.answered.append(row.order)
     batch.postings.append(release(row))

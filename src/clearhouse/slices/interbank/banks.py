@@ -23,7 +23,7 @@ from clearhouse.kernel.reconciliation import rules
 from clearhouse.kernel.reconciliation.rules import DefineRules, Rule
 from clearhouse.money import decimal_text, minor_units
 from clearhouse.refusals import Kind, Refusal
-from clearhouse.slices.interbank import world
+from clearhouse.slices.interbank import periods, world
 from clearhouse.slices.interbank.settlement import Bic
 from clearhouse.slices.interbank.validation import BIC, BankUnknown, CurrencyUnknown, MalformedBic
 from clearhouse.slices.interbank.world import sql
@@ -158,6 +158,7 @@ async def keep_banks(tx: Tx, asked: Sequence[Asked[KeepBank]], at: datetime) -> 
             continue
         await tx.do(sql["keep_bank"], book=tx.book, bic=command.bic, name=command.name, state=command.state, at=at)
         answers.append(await find_bank(tx, command.bic))
+        await periods.begin(tx, each.by, at)
     return answers
 
 
@@ -169,9 +170,9 @@ async def find_bank(tx: Tx, bic: str) -> Bank:
     return found
 
 
-async def banks(tx: Tx, *, after: str = "", most: int = 100) -> list[Bank]:
-    """Return banks by their BIC."""
-    return await tx.rows(sql["banks_page"], Bank, book=tx.book, after=after, most=most)
+async def banks(tx: Tx, *, after: str = "", only: str | None = None, most: int = 100) -> list[Bank]:
+    """Return banks by their BIC, or only one."""
+    return await tx.rows(sql["banks_page"], Bank, book=tx.book, after=after, only=only, most=most)
 
 
 async def open_accounts(tx: Tx, asked: Sequence[Asked[OpenBankAccount]], at: datetime) -> list[BankAccount | Refusal]:

@@ -5,9 +5,10 @@ from typing import Any
 
 from clearhouse.asking import Asked
 from clearhouse.kernel.access.roles import Role, Scope
+from clearhouse.kernel.approvals.defaults import Default
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.journal.writing import Line
-from clearhouse.slices.interbank import answers, banks, executing, rules, stopping, turns, waking
+from clearhouse.slices.interbank import answers, banks, executing, rules, stopping
 from clearhouse.slices.interbank.answers import Heard, Word
 from clearhouse.slices.interbank.banks import (
     Bank,
@@ -17,16 +18,15 @@ from clearhouse.slices.interbank.banks import (
     KeepBank,
     OpenBankAccount,
 )
+from clearhouse.slices.interbank.parties import EVERY_BANK, READ
 from clearhouse.slices.interbank.reconciling import RECONCILE, SCOPE
 from clearhouse.slices.interbank.rows import Change
 from clearhouse.slices.interbank.rules import Limit, NamesSet, SetLimit, SetNames, SettlementWindow, SetWindow
 from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement, State
 from clearhouse.slices.interbank.stopping import CancelSettlement, Release, ReleaseSettlement
-from clearhouse.slices.interbank.turns import Initiate, Orders
-from clearhouse.slices.interbank.waking import Wake
 
-READ, EXECUTE, ACCOUNTS, RULES, ENGINE = (
-    "interbank:read", "interbank:execute", "interbank:accounts", "interbank:rules", "interbank:engine",
+EXECUTE, GIVE_UP, ACCOUNTS, RULES, ENGINE = (
+    "interbank:execute", "interbank:release", "interbank:accounts", "interbank:rules", "interbank:engine",
 )  # fmt: skip
 
 
@@ -49,14 +49,6 @@ def _released(asked: Asked[ReleaseSettlement], answer: Release) -> Line:
     if answer.approval is not None:
         return Line("interbank.release_asked", answer.settlement.id, asked.command)
     return Line("interbank.failed", answer.settlement.id, _change(answer.settlement))
-
-
-def _initiated(_: Asked[Initiate], answer: Orders) -> Line:
-    return Line("interbank.turn", "", {"orders": len(answer.orders)})
-
-
-def _woken(asked: Asked[Wake], answer: Orders) -> Line:
-    return Line("interbank.woken", asked.command.reason, {"settlements": answer.touched})
 
 
 def _heard(asked: Asked[Word], answer: Heard) -> Line:
@@ -97,11 +89,9 @@ CANCEL = Kind(
     events={"interbank.rolled_back": Change},
 )  # fmt: skip
 RELEASE = Kind(
-    "interbank.release", EXECUTE, stopping.release_by_hand, Release, _released, natural=False,
+    "interbank.release", GIVE_UP, stopping.release_by_hand, Release, _released, natural=False,
     events={"interbank.release_asked": ReleaseSettlement, "interbank.failed": Change},
 )  # fmt: skip
-INITIATE = Kind("interbank.initiate", ENGINE, turns.initiate, Orders, _initiated, events={"interbank.turn": dict[str, int]})
-WAKE = Kind("interbank.wake", ENGINE, waking.wake, Orders, _woken, events={"interbank.woken": dict[str, int]})
 HEAR = Kind("interbank.hear", ENGINE, answers.hear, Heard, _heard, events={"interbank.word": Word})
 KEEP_BANK = Kind(
     "interbank.keep_bank", ACCOUNTS, banks.keep_banks, Bank, _bank, natural=False, events={"interbank.bank_kept": Bank}
@@ -131,7 +121,7 @@ SET_NAMES = Kind(
 )  # fmt: skip
 
 ALL: tuple[Kind[Any, Any], ...] = (
-    EXECUTE_SETTLEMENT, CANCEL, RELEASE, INITIATE, WAKE, HEAR, KEEP_BANK, OPEN_ACCOUNT, CHANGE_ACCOUNT, FUND_ACCOUNT,
+    EXECUTE_SETTLEMENT, CANCEL, RELEASE, HEAR, KEEP_BANK, OPEN_ACCOUNT, CHANGE_ACCOUNT, FUND_ACCOUNT,
     SET_WINDOW, SET_LIMIT, SET_NAMES, RECONCILE,
 )  # fmt: skip
 # What a settlement comes to by itself, whatever brought it there.
@@ -143,9 +133,13 @@ EVENTS: Mapping[str, Any] = dict.fromkeys(
     Change,
 )  # fmt: skip
 
+# A hit is looked at, and what is in doubt is given up, by one who had no hand in it, unless a book says otherwise.
+POLICIES = (Default(executing.REVIEW), Default(stopping.RELEASE))
+
 SCOPES: Mapping[Role, tuple[Scope, ...]] = {
-    "viewer": (READ,),
-    "operator": (READ, EXECUTE, ACCOUNTS, RULES, SCOPE),
-    "approver": (READ,),
-    "auditor": (READ,),
+    "viewer": (READ, EVERY_BANK),
+    "operator": (READ, EVERY_BANK, EXECUTE, GIVE_UP, ACCOUNTS, RULES, SCOPE),
+    "approver": (READ, EVERY_BANK),
+    "auditor": (READ, EVERY_BANK),
+    "party": (READ, EXECUTE),
 }

@@ -24,6 +24,7 @@ from clearhouse.refusals import Refusal
 from clearhouse.slices.interbank import rows
 from clearhouse.slices.interbank.rows import Row
 from clearhouse.slices.interbank.settlement import (
+    SEND,
     DuplicateObligation,
     ExecuteSettlement,
     Priority,
@@ -33,14 +34,16 @@ from clearhouse.slices.interbank.settlement import (
     own_id,
     place,
 )
-from clearhouse.slices.interbank.validation import Usage, Valid, over, validate
+from clearhouse.slices.interbank.validation import Usage, Valid, day_start, over, validate
 from clearhouse.slices.interbank.world import World, known
 from clearhouse.slices.interbank.world import sql as rules
 
 LOCK_SECONDS = 600
 REVIEW = "interbank.review"
 REVIEW_SECONDS = 60
-LATER = {Priority.URGENT: timedelta(), Priority.HIGH: timedelta(minutes=1), Priority.NORMAL: timedelta(minutes=5)}
+# By so much the more urgent go before those who came when they did: nobody waits longer for their sake.
+AHEAD = {Priority.URGENT: timedelta(minutes=5), Priority.HIGH: timedelta(minutes=4), Priority.NORMAL: timedelta()}
+_PRIORITIES = tuple(Priority)
 _Ask = Asked[ExecuteSettlement]
 
 
@@ -124,7 +127,8 @@ async def usage(tx: Tx, world: World, asked: Sequence[_Ask], at: datetime) -> di
         return {}
     found = await tx.rows(
         rules["usage"], Usage, book=tx.book, banks=texts([bank for bank, _ in limited]),
-        currencies=texts([currency for _, currency in limited]), hour=at - timedelta(hours=1), day=at - timedelta(days=1),
+        currencies=texts([currency for _, currency in limited]), hour=at - timedelta(hours=1),
+        days=array([f'"{day_start(world, currency, at).isoformat()}"' for _, currency in limited]),
     )  # fmt: skip
     return {(each.bank, each.currency): each for each in found}
 
@@ -153,15 +157,15 @@ def _row(asked: _Ask, own: UUID, valid: Valid, hits: Sequence[str], at: datetime
     row = Row(
         book=0, id=own, obligation_id=command.obligation_id, from_bank=command.from_bank, to_bank=command.to_bank,
         currency=command.currency, exponent=valid.exponent, amount=valid.minor, method=command.method.value,
-        priority=place(command.priority), rank=at + LATER[command.priority], state=State.PENDING.value, waiting_for=None,
-        due_at=None, attempts=0, asked=0, hold=None, captured=0, returned=0, reason=None, remark=None, review=None,
+        priority=place(command.priority), state=State.PENDING.value, waiting_for=None, next_at=None, attempt=0,
+        hold=None, captured=0, returned=0, reason=None, remark=None, review=None,
         reviewed=False, parties=_parties(command), compensates=None, accepted_at=at, accepted_by=asked.by, sent_at=None,
         ended_at=None,
     )  # fmt: skip
     if hits:
         row.waiting_for, row.reason, row.remark = "review", "review_needed", "; ".join(hits)[:1_000]
     elif valid.opens_at is not None:
-        row.waiting_for, row.due_at = "window", valid.opens_at
+        row.waiting_for, row.next_at = "window", valid.opens_at
     return row
 
 
@@ -187,17 +191,25 @@ async def lock(tx: Tx, ready: Sequence[Row], at: datetime) -> list[tuple[Row, Re
     if not ready:
         return []
     for row in ready:
-        row.attempts += 1
+        row.attempt += 1
     posted = await posting.post(tx, [row.lock(at + timedelta(seconds=LOCK_SECONDS)) for row in ready], at)
     answers: list[tuple[Row, Refusal | None]] = []
     for row, answer in zip(ready, posted, strict=True):
         if isinstance(answer, Refusal):
-            row.attempts -= 1
+            row.attempt -= 1
             answers.append((row, answer))
         else:
-            row.become(State.FUNDS_LOCKED, "VALIDATION", "LOCK", hold=order_id(row.id, row.attempts))
+            row.become(
+                State.FUNDS_LOCKED, "VALIDATION", "LOCK", hold=order_id(row.id, row.attempt), next_at=turn(row)
+            )  # fmt: skip
             answers.append((row, None))
+    tx.wake(SEND)
     return answers
+
+
+def turn(row: Row) -> datetime:
+    """Return when its turn is: it is past, and the longer ago, the sooner it is sent."""
+    return row.accepted_at - AHEAD[_PRIORITIES[row.priority]]
 
 
 async def ask_review(tx: Tx, hit: Sequence[Row], at: datetime) -> None:
@@ -208,9 +220,9 @@ async def ask_review(tx: Tx, hit: Sequence[Row], at: datetime) -> None:
     for row, answer in zip(hit, answers, strict=True):
         row.touched, row.waiting_for = True, "review"
         if isinstance(answer, Approval):
-            row.review, row.due_at = ids.parse("apr", answer.id), None
+            row.review, row.next_at = ids.parse("apr", answer.id), None
         else:
-            row.reason, row.due_at = answer.code, at + timedelta(seconds=REVIEW_SECONDS)
+            row.reason, row.next_at = answer.code, at + timedelta(seconds=REVIEW_SECONDS)
 
 
 def content(row: Row) -> bytes:

@@ -14,9 +14,9 @@ ON CONFLICT (book) DO UPDATE SET version = v.version + 1
 SELECT bic, name, state, opened_at FROM interbank_bank WHERE book = %(book)s ORDER BY bic
 
 -- name: banks_page
--- Banks by their BIC.
+-- Banks by their BIC, or only one.
 SELECT bic, name, state, opened_at FROM interbank_bank
-WHERE book = %(book)s AND bic > %(after)s ORDER BY bic LIMIT %(most)s
+WHERE book = %(book)s AND bic > %(after)s AND (%(only)s::text IS NULL OR bic = %(only)s) ORDER BY bic LIMIT %(most)s
 
 -- name: bank
 -- A bank.
@@ -77,8 +77,8 @@ DELETE FROM settlement_windows WHERE book = %(book)s AND currency = %(currency)s
 
 -- name: look_again
 -- What waits for a window is looked at again at once, since the hours have changed.
-UPDATE settlement_transactions SET due_at = %(at)s
-WHERE book = %(book)s AND due_at > %(at)s AND state = 'PENDING' AND waiting_for = 'window' AND currency = %(currency)s
+UPDATE settlement_transactions SET next_at = %(at)s
+WHERE book = %(book)s AND next_at > %(at)s AND state = 'PENDING' AND waiting_for = 'window' AND currency = %(currency)s
 
 -- name: limits
 -- What may leave without a person looking at it.
@@ -92,13 +92,14 @@ ON CONFLICT (book, bank, currency) DO UPDATE
 SET single = excluded.single, daily = excluded.daily, hourly = excluded.hourly, set_at = excluded.set_at
 
 -- name: usage
--- What banks have had settled lately: the sum of a day, and the number of an hour.
+-- What banks have had settled lately: the sum of a business day, and the number of an hour.
 SELECT u.bank, u.currency, coalesce(s.total, 0) AS total, coalesce(s.count, 0) AS count
-FROM unnest(%(banks)s::text[], %(currencies)s::text[]) AS u (bank, currency)
+FROM unnest(%(banks)s::text[], %(currencies)s::text[], %(days)s::timestamptz[]) AS u (bank, currency, day)
 CROSS JOIN LATERAL (
-    SELECT sum(amount) AS total, count(*) FILTER (WHERE t.accepted_at > %(hour)s) AS count
+    SELECT sum(amount) FILTER (WHERE t.accepted_at >= u.day) AS total,
+        count(*) FILTER (WHERE t.accepted_at > %(hour)s) AS count
     FROM settlement_transactions AS t
-    WHERE t.book = %(book)s AND t.from_bank = u.bank AND t.accepted_at > %(day)s AND t.currency = u.currency
+    WHERE t.book = %(book)s AND t.from_bank = u.bank AND t.accepted_at >= least(u.day, %(hour)s) AND t.currency = u.currency
         AND t.state NOT IN ('FAILED', 'ROLLED_BACK') AND t.compensates IS NULL
 ) AS s
 

@@ -116,7 +116,7 @@ async def _reconciled(tx: Tx, asked: Asked[Reconcile], at: datetime) -> Report:
     if isinstance(run, Refusal):
         raise run
     newest = max((each.booked for each in bookings), default=read.ours)
-    await tx.do(_sql["keep_statement"], book=tx.book, theirs=command.cursor, ours=newest, **place)
+    await tx.do(_sql["keep_statement"], book=tx.book, id=account, theirs=command.cursor, ours=newest, **place)
     return await _report(tx, command, run, nostro, at)
 
 
@@ -189,10 +189,10 @@ async def listed(tx: Tx, *, bank: str | None = None, after: Report | None = None
     return await tx.rows(_sql["reports_page"], shown, book=tx.book, before=before, last=last, bank=bank, most=most)
 
 
-async def find(tx: Tx, text: str) -> Report:
-    """Return a report."""
+async def find(tx: Tx, text: str, *, party: str | None = None) -> Report:
+    """Return a report, to a bank only if it is of a nostro with it."""
     found = await tx.row(_sql["report"], shown, book=tx.book, id=readable("rep", text))
-    if found is None:
+    if found is None or party not in {None, found.bank}:
         raise ReportNotFound(id=text[:64])
     return found
 

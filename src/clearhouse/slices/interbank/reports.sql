@@ -6,9 +6,29 @@ SELECT theirs, ours FROM interbank_statement WHERE book = %(book)s AND bank = %(
 
 -- name: keep_statement
 -- Notes how far both have been read.
-INSERT INTO interbank_statement (book, bank, currency, theirs, ours)
-VALUES (%(book)s, %(bank)s, %(currency)s, %(theirs)s, %(ours)s)
+INSERT INTO interbank_statement (book, bank, currency, id, theirs, ours)
+VALUES (%(book)s, %(bank)s, %(currency)s, %(id)s, %(theirs)s, %(ours)s)
 ON CONFLICT (book, bank, currency) DO UPDATE SET theirs = excluded.theirs, ours = excluded.ours
+
+-- name: compare_all
+-- Makes every nostro's statement due; what was set aside is tried again.
+INSERT INTO interbank_statement (book, bank, currency, id, theirs, ours, next_at)
+SELECT a.book, a.bank, a.currency, a.account AS id, '' AS theirs, '1970-01-01' AS ours, %(at)s AS next_at
+FROM interbank_account AS a
+WHERE a.book = %(book)s AND a.side = 'nostro'
+ORDER BY a.bank, a.currency
+ON CONFLICT (book, bank, currency) DO UPDATE SET next_at = excluded.next_at, attempts = 0, error = NULL
+
+-- name: due_statements
+-- Whose statements these are.
+SELECT s.id, s.bank, s.currency
+FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
+JOIN interbank_statement AS s ON s.book = asked.book AND s.id = asked.id
+
+-- name: compared
+-- Nothing more is to be done about these until they are due again.
+UPDATE interbank_statement SET next_at = NULL, attempts = 0, lease = NULL, error = NULL
+WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])
 
 -- name: our_bookings
 -- What was booked on a nostro from an instant on, with the end-to-end id of what it was booked for, a return's too.

@@ -6,10 +6,11 @@ import msgspec
 from litestar import Request, Response, Router
 from litestar.params import PathParameter, QueryParameter
 
-from clearhouse.slices.interbank import commands, reconciling
+from clearhouse.slices.interbank import commands, explaining, reconciling
 from clearhouse.slices.interbank.engines import channel_of
-from clearhouse.slices.interbank.parties import party, require_ours
-from clearhouse.slices.interbank.reconciling import SCOPE, Report, ReportNotFound, compare
+from clearhouse.slices.interbank.explaining import Explanation
+from clearhouse.slices.interbank.parties import NO_BANK, party, require_ours
+from clearhouse.slices.interbank.reconciling import SCOPE, Report, compare
 from clearhouse.slices.interbank.settlement import Bic
 from clearhouse.transport.http.paging import Cursor, Limit, Page, page
 from clearhouse.transport.http.routes import body, get, post
@@ -45,9 +46,11 @@ async def list_reports(
 ) -> Response[Page[Report]]:
     """Return what comparisons came to, newest first."""
     visit = here(request)
+    mine = party(visit.caller)
     async with visit.reading(commands.READ, book) as tx:
-        after = None if cursor is None else await reconciling.find(tx, cursor)
-        found = await reconciling.listed(tx, bank=party(visit.caller) or bank, after=after, most=limit + 1)
+        after = None if cursor is None else await reconciling.find(tx, cursor, party=mine)
+        only = bank if mine is None else mine if bank in {None, mine} else NO_BANK
+        found = await reconciling.listed(tx, bank=only, after=after, most=limit + 1)
     return page(request, found, limit, lambda each: each.id)
 
 
@@ -56,10 +59,17 @@ async def show_report(request: Asking, report: ReportPath, book: Book = None) ->
     """Return what a comparison came to; its matches and breaks are those of the run it names."""
     visit = here(request)
     async with visit.reading(commands.READ, book) as tx:
-        found = await reconciling.find(tx, report)
-    if party(visit.caller) not in {None, found.bank}:
-        raise ReportNotFound(id=report)
-    return found
+        return await reconciling.find(tx, report, party=party(visit.caller))
 
 
-router = Router("/reconciliation", route_handlers=[reconcile_accounts, list_reports, show_report], tags=["interbank"])
+@get("/reports/{report:str}/explain", summary="Explain a difference")
+async def explain_report(request: Asking, report: ReportPath, book: Book = None) -> Explanation:
+    """Return what a difference is made of: the lines that only we have, and those that only the bank has."""
+    visit = here(request)
+    async with visit.reading(commands.READ, book) as tx:
+        return await explaining.difference(tx, report, party=party(visit.caller))
+
+
+router = Router(
+    "/reconciliation", route_handlers=[reconcile_accounts, list_reports, show_report, explain_report], tags=["interbank"]
+)

@@ -13,7 +13,7 @@ import msgspec
 
 from clearhouse import ids
 from clearhouse.asking import Asked
-from clearhouse.kernel.db.arrays import array, texts
+from clearhouse.kernel.db.arrays import array, instants, texts
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.kernel.journal import writing
@@ -45,7 +45,7 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """A settlement under our lock. Only `become` changes its state."""
+    """A settlement under our lock. Only `become` changes its state. The last three columns are the pipelines'."""
 
     book: int
     id: UUID
@@ -57,12 +57,10 @@ class Row:
     amount: int
     method: str
     priority: int
-    rank: datetime
     state: str
     waiting_for: str | None
-    due_at: datetime | None
-    attempts: int
-    asked: int
+    next_at: datetime | None
+    attempt: int
     hold: UUID | None
     captured: int
     returned: int
@@ -76,6 +74,9 @@ class Row:
     accepted_by: UUID
     sent_at: datetime | None
     ended_at: datetime | None
+    attempts: int = 0
+    lease: UUID | None = None
+    error: str | None = None
     found: str = field(init=False)
     steps: list[Step] = field(default_factory=list[Step])
     told: list[Line] = field(default_factory=list[Line])
@@ -92,17 +93,18 @@ class Row:
     @property
     def order(self) -> UUID:
         """Return the end-to-end id of the attempt it is in, which is its hold's id too."""
-        return order_id(self.id, self.attempts)
+        return order_id(self.id, self.attempt)
 
     def money(self, minor: int) -> str:
         """Write an amount of its currency."""
         return decimal_text(minor, self.exponent)
 
-    def become(self, state: State, *steps: Step, due_at: datetime | None = None, **changes: Any) -> None:
-        """Change its state, its next hour and whatever else; it waits for nothing unless told so."""
+    def become(self, state: State, *steps: Step, next_at: datetime | None = None, **changes: Any) -> None:
+        """Change its state, its next hour and whatever else; it waits for nothing, and no failure counts any more."""
         if state.value != self.state and state not in TRANSITIONS[State(self.state)]:
             raise IllegalTransition(self.text, self.state, state)
-        self.state, self.due_at, self.waiting_for, self.touched = state.value, due_at, None, True
+        self.state, self.next_at, self.waiting_for, self.touched = state.value, next_at, None, True
+        self.attempts, self.lease, self.error = 0, None, None
         self.steps.extend(steps)
         for name, value in changes.items():
             setattr(self, name, value)
@@ -132,7 +134,7 @@ class Row:
 
 _COLUMNS = (
     "id", "obligation_id", "from_bank", "to_bank", "currency", "exponent", "amount", "method", "priority", "state",
-    "waiting_for", "due_at", "attempts", "captured", "returned", "reason", "remark", "review", "compensates", "accepted_at",
+    "waiting_for", "next_at", "attempt", "captured", "returned", "reason", "remark", "review", "compensates", "accepted_at",
     "sent_at", "ended_at",
 )  # fmt: skip
 
@@ -153,11 +155,11 @@ async def add(tx: Tx, rows: Sequence[Row], at: datetime) -> None:
         payees=array([row.to_bank for row in rows]), currencies=array([row.currency for row in rows]),
         exponents=array([row.exponent for row in rows]), amounts=array([row.amount for row in rows]),
         methods=array([row.method for row in rows]), priorities=array([row.priority for row in rows]),
-        ranks=_instants([row.rank for row in rows]), people=array([row.accepted_by for row in rows]),
+        people=array([row.accepted_by for row in rows]),
         parties=[row.parties for row in rows], compensated=array([row.compensates or "NULL" for row in rows]),
         **_arrays(rows, whole=False),
     )  # fmt: skip
-    _checkpoints(tx, rows, at)
+    _passages(tx, rows, at)
 
 
 async def write(tx: Tx, rows: Iterable[Row], at: datetime) -> None:
@@ -173,7 +175,7 @@ async def write(tx: Tx, rows: Iterable[Row], at: datetime) -> None:
     if moved != len(touched):
         message = f"{len(touched) - moved} settlements were not in the states they were locked in"
         raise IllegalTransition(message)
-    _checkpoints(tx, touched, at)
+    _passages(tx, touched, at)
 
 
 def journal(tx: Tx, rows: Iterable[Row], *, kind: str, at: datetime) -> None:
@@ -183,12 +185,12 @@ def journal(tx: Tx, rows: Iterable[Row], *, kind: str, at: datetime) -> None:
         writing.write(tx, lines, book=tx.book, kind=kind, by=writing.SYSTEM, at=at)
 
 
-def _checkpoints(tx: Tx, rows: Iterable[Row], at: datetime) -> None:
-    passed = [(row.id, row.attempts, step) for row in rows for step in row.steps]
+def _passages(tx: Tx, rows: Iterable[Row], at: datetime) -> None:
+    passed = [row for row in rows if row.steps]
     if passed:
         tx.later(
-            sql["add_checkpoints"], book=tx.book, at=at, settlements=array([own for own, _, _ in passed]),
-            attempts=array([attempt for _, attempt, _ in passed]), steps=array([step for _, _, step in passed]),
+            sql["add_passages"], book=tx.book, at=at, settlements=array([row.id for row in passed]),
+            attempt=array([row.attempt for row in passed]), steps=texts([array(row.steps) for row in passed]),
         )  # fmt: skip
 
 
@@ -197,24 +199,22 @@ def _arrays(rows: Sequence[Row], *, whole: bool) -> dict[str, object]:
     made: dict[str, object] = {
         "states": array([row.state for row in rows]),
         "waits": array([row.waiting_for or "NULL" for row in rows]),
-        "dues": _instants([row.due_at for row in rows]),
-        "attempts": array([row.attempts for row in rows]),
+        "dues": instants([row.next_at for row in rows]),
+        "attempt": array([row.attempt for row in rows]),
         "holds": array([row.hold or "NULL" for row in rows]),
         "reasons": [row.reason for row in rows],
         "remarks": [row.remark for row in rows],
         "reviews": array([row.review or "NULL" for row in rows]),
         "captured": array([row.captured for row in rows]),
-        "ended": _instants([row.ended_at for row in rows]),
+        "ended": instants([row.ended_at for row in rows]),
     }
     if whole:
         made |= {
-            "asked": array([row.asked for row in rows]),
+            "attempts": array([row.attempts for row in rows]),
+            "leases": array([row.lease or "NULL" for row in rows]),
+            "errors": [row.error for row in rows],
             "returned": array([row.returned for row in rows]),
             "reviewed": array([row.reviewed for row in rows]),
-            "sent": _instants([row.sent_at for row in rows]),
+            "sent": instants([row.sent_at for row in rows]),
         }
     return made
-
-
-def _instants(values: Iterable[datetime | None]) -> str:
-    return array(["NULL" if each is None else f'"{each.isoformat()}"' for each in values])

@@ -5,6 +5,7 @@ Promise: what is asked here is judged by the very types that HTTP reads into, so
 
 from collections.abc import AsyncIterator
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -12,16 +13,16 @@ import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from clearhouse import clock
-from clearhouse.refusals import Malformed
-from clearhouse.slices.interbank import banks, commands, reading
+from clearhouse.refusals import Malformed, Refusal
+from clearhouse.slices.interbank import banks, commands, reading, views
 from clearhouse.slices.interbank.banks import BankAccount, NoSuchAccount, Side
 from clearhouse.slices.interbank.engines import channel_of
-from clearhouse.slices.interbank.parties import party, require_ours, require_payer
+from clearhouse.slices.interbank.parties import party, require_ours
 from clearhouse.slices.interbank.reconciling import SCOPE, compare
 from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement
 from clearhouse.slices.interbank.telling import Listening, tell
 from clearhouse.transport.rpc.problems import Context
-from clearhouse.transport.rpc.serving import visit
+from clearhouse.transport.rpc.serving import credential, visit
 from clearhouse.v1 import interbank_pb2 as wire
 from clearhouse.v1 import interbank_pb2_grpc as stubs
 
@@ -43,21 +44,23 @@ class SettlementEngine(stubs.SettlementEngineServicer):
         """Validate an obligation and lock its funds."""
         del context
         command = _command(request)
-        require_payer(visit().caller, command.from_bank)
-        found = await visit().submit(
-            commands.EXECUTE_SETTLEMENT, command, book=request.book or None, key=request.idempotency_key or None
-        )
-        return wire.ExecuteSettlementResponse(settlement=shown(found))
+        here = visit()
+        here.require(commands.EXECUTE, request.book or None)
+        found = await views.execute(here, [command], book=request.book or None, key=request.idempotency_key or None)
+        if isinstance(found[0], Refusal):
+            raise found[0]
+        return wire.ExecuteSettlementResponse(settlement=shown(found[0]))
 
     async def GetSettlementStatus(  # noqa: N802 - a call is named by its contract
         self, request: wire.GetSettlementStatusRequest, context: Context
     ) -> wire.GetSettlementStatusResponse:
         """Return a settlement with its steps."""
         del context
+        mine = party(visit().caller)
         async with visit().reading(commands.READ, request.book or None) as tx:
-            found = await reading.detail(tx, request.settlement_id, party=party(visit().caller))
+            found = await reading.detail(tx, request.settlement_id, party=mine)
         steps = [wire.Checkpoint(attempt=each.attempt, step=each.step, at=instant(each.at)) for each in found.checkpoints]
-        return wire.GetSettlementStatusResponse(settlement=shown(found.settlement), checkpoints=steps)
+        return wire.GetSettlementStatusResponse(settlement=shown(views.shown(found.settlement, mine)), checkpoints=steps)
 
     async def GetNostroBalance(  # noqa: N802 - a call is named by its contract
         self, request: wire.GetNostroBalanceRequest, context: Context
@@ -98,12 +101,12 @@ class SettlementEngine(stubs.SettlementEngineServicer):
     async def StreamSettlementEvents(  # noqa: N802 - a call is named by its contract
         self, request: wire.StreamSettlementEventsRequest, context: Context
     ) -> AsyncIterator[wire.SettlementEvent]:
-        """Tell what happens to settlements, until the caller leaves."""
-        del context
+        """Tell what happens to settlements, until the caller leaves, or may no longer hear of it."""
         here = visit()
         book = here.require(commands.READ, request.book or None)
         wanted = Listening(list(request.settlement_ids), list(request.banks), party(here.caller))
-        async for told in tell(here.door.database, book, wanted, after=request.after):
+        may = partial(here.may_still, commands.READ, book, *credential(context))
+        async for told in tell(here, book, wanted, after=request.after, may=may):
             change = told.change
             yield wire.SettlementEvent(
                 id=told.id, type=told.type, settlement_id=told.settlement, state=state(change.state.value),

@@ -16,7 +16,7 @@ from clearhouse.money import decimal_text, minor_units
 from clearhouse.refusals import Refusal
 from clearhouse.slices.interbank import world
 from clearhouse.slices.interbank.channel import Method
-from clearhouse.slices.interbank.settlement import Bic
+from clearhouse.slices.interbank.settlement import VALIDATE, Bic
 from clearhouse.slices.interbank.validation import CurrencyUnknown
 from clearhouse.slices.interbank.world import sql
 
@@ -102,6 +102,7 @@ async def _window(tx: Tx, command: SetWindow, at: datetime) -> SettlementWindow:
             sql["keep_window"], book=tx.book, currency=command.currency, method=method, calendar=command.calendar, at=at
         )
     await tx.do(sql["look_again"], book=tx.book, currency=command.currency, at=at)
+    tx.wake(VALIDATE)
     return SettlementWindow(command.currency, command.calendar, method or None, at)
 
 

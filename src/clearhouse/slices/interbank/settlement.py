@@ -61,6 +61,8 @@ class Priority(Enum):
     NORMAL = "NORMAL"
 
 
+# The stages that carry it on; whoever makes work for one says so.
+VALIDATE, SEND, RESOLVE = "interbank.validate", "interbank.send", "interbank.resolve"
 Step = Literal["VALIDATION", "LOCK", "INITIATE", "CONFIRM", "FINALIZE", "ROLLBACK", "DOUBT"]
 Waiting = Literal["window", "review", "retry"]
 ATTEMPTS_MAX = 16
@@ -153,8 +155,8 @@ def settlement(**row: Any) -> Settlement:
         id=ids.text("stl", own), obligation_id=row["obligation_id"], from_bank=row["from_bank"], to_bank=row["to_bank"],
         amount=decimal_text(row["amount"], exponent), currency=row["currency"], method=row["method"],
         priority=_PRIORITIES[int(row["priority"])].value, state=State(row["state"]), accepted_at=row["accepted_at"],
-        captured=decimal_text(row["captured"], exponent), uetr=str(order_id(own, row["attempts"])),
-        waiting_for=row["waiting_for"], due_at=row["due_at"] if row["waiting_for"] else None, attempts=row["attempts"],
+        captured=decimal_text(row["captured"], exponent), uetr=str(order_id(own, row["attempt"])),
+        waiting_for=row["waiting_for"], due_at=row["next_at"] if row["waiting_for"] else None, attempts=row["attempt"],
         reason=row["reason"], remark=row["remark"], review=None if row["review"] is None else ids.text("apr", row["review"]),
         returned=decimal_text(row["returned"], exponent) if row["returned"] else None,
         compensates=None if row["compensates"] is None else ids.text("stl", row["compensates"]),

@@ -4,30 +4,30 @@
 -- name: add_settlements
 -- Accepts settlements; two of one obligation meet at the index, and the later one looks again.
 INSERT INTO settlement_transactions (
-    book, id, obligation_id, from_bank, to_bank, currency, exponent, amount, method, priority, rank, state, waiting_for, due_at,
-    attempts, hold, reason, remark, review, parties, accepted_at, accepted_by, captured, compensates, ended_at
+    book, id, obligation_id, from_bank, to_bank, currency, exponent, amount, method, priority, state, waiting_for, next_at,
+    attempt, hold, reason, remark, review, parties, accepted_at, accepted_by, captured, compensates, ended_at
 )
-SELECT %(book)s, n.id, n.obligation_id, n.from_bank, n.to_bank, n.currency, n.exponent, n.amount, n.method, n.priority, n.rank,
-    n.state, n.waiting_for, n.due_at, n.attempts, n.hold, n.reason, n.remark, n.review, n.parties, %(at)s, n.accepted_by,
+SELECT %(book)s, n.id, n.obligation_id, n.from_bank, n.to_bank, n.currency, n.exponent, n.amount, n.method, n.priority,
+    n.state, n.waiting_for, n.next_at, n.attempt, n.hold, n.reason, n.remark, n.review, n.parties, %(at)s, n.accepted_by,
     n.captured, n.compensates, n.ended_at
 FROM unnest(
     %(ids)s::uuid[], %(obligations)s::text[], %(payers)s::text[], %(payees)s::text[], %(currencies)s::text[],
-    %(exponents)s::int[], %(amounts)s::numeric[], %(methods)s::text[], %(priorities)s::int[], %(ranks)s::timestamptz[],
-    %(states)s::text[], %(waits)s::text[], %(dues)s::timestamptz[], %(attempts)s::int[], %(holds)s::uuid[],
+    %(exponents)s::int[], %(amounts)s::numeric[], %(methods)s::text[], %(priorities)s::int[],
+    %(states)s::text[], %(waits)s::text[], %(dues)s::timestamptz[], %(attempt)s::int[], %(holds)s::uuid[],
     %(reasons)s::text[], %(remarks)s::text[], %(reviews)s::uuid[], %(parties)s::text[], %(people)s::uuid[],
     %(captured)s::numeric[], %(compensated)s::uuid[], %(ended)s::timestamptz[]
 ) AS n (
-    id, obligation_id, from_bank, to_bank, currency, exponent, amount, method, priority, rank, state, waiting_for, due_at,
-    attempts, hold, reason, remark, review, parties, accepted_by, captured, compensates, ended_at
+    id, obligation_id, from_bank, to_bank, currency, exponent, amount, method, priority, state, waiting_for, next_at,
+    attempt, hold, reason, remark, review, parties, accepted_by, captured, compensates, ended_at
 )
 ORDER BY n.obligation_id
 
--- name: add_checkpoints
+-- name: add_passages
 -- Notes the steps that settlements have passed.
-INSERT INTO settlement_operation_checkpoints (book, settlement, attempt, step, at)
-SELECT %(book)s, n.settlement, n.attempt, n.step, %(at)s
-FROM unnest(%(settlements)s::uuid[], %(attempts)s::int[], %(steps)s::text[]) AS n (settlement, attempt, step)
-ON CONFLICT (book, settlement, attempt, step) DO NOTHING
+INSERT INTO settlement_passage (book, settlement, attempt, steps, at)
+SELECT %(book)s, n.settlement, n.attempt, n.steps::text[], %(at)s
+FROM unnest(%(settlements)s::uuid[], %(attempt)s::int[], %(steps)s::text[]) AS n (settlement, attempt, steps)
+ON CONFLICT (book, settlement, attempt, steps) DO NOTHING
 
 -- name: of_obligations
 -- The live settlements of obligations.
@@ -52,27 +52,11 @@ JOIN settlement_transactions AS s ON s.book = asked.book AND s.id = asked.id
 ORDER BY s.id
 FOR NO KEY UPDATE OF s
 
--- name: claim_turns
--- Those whose funds are locked and whose turn it is, nobody else's hands on them.
+-- name: claim_retries
+-- Those that failed and are tried again now, nobody else's hands on them.
 SELECT s.* FROM settlement_transactions AS s
-WHERE s.book = %(book)s AND s.state = 'FUNDS_LOCKED'
-ORDER BY s.rank
-LIMIT %(most)s
-FOR NO KEY UPDATE OF s SKIP LOCKED
-
--- name: claim_due
--- Those with which something is due by itself, nobody else's hands on them.
-SELECT s.* FROM settlement_transactions AS s
-WHERE s.book = %(book)s AND s.due_at <= %(at)s AND s.due_at IS NOT NULL AND s.state <> 'FUNDS_LOCKED' AND s.state = ANY(%(states)s)
-ORDER BY s.due_at
-LIMIT %(most)s
-FOR NO KEY UPDATE OF s SKIP LOCKED
-
--- name: claim_reviewed
--- Those that a person has looked at, or will look at no more.
-SELECT s.* FROM settlement_transactions AS s
-JOIN approval_request AS r ON r.book = s.book AND r.id = s.review
-WHERE s.book = %(book)s AND s.waiting_for = 'review' AND s.state = 'PENDING' AND r.state <> 'pending'
+WHERE s.book = %(book)s AND s.state = 'FAILED' AND s.next_at <= %(at)s
+ORDER BY s.next_at
 LIMIT %(most)s
 FOR NO KEY UPDATE OF s SKIP LOCKED
 
@@ -80,25 +64,41 @@ FOR NO KEY UPDATE OF s SKIP LOCKED
 -- Those whose lock ran out before they were sent.
 SELECT s.* FROM settlement_transactions AS s
 JOIN ledger_hold AS h ON h.book = s.book AND h.id = s.hold
-WHERE s.book = %(book)s AND s.state = 'FUNDS_LOCKED' AND h.state = 'expired'
+WHERE s.book = %(book)s AND s.state = 'FUNDS_LOCKED' AND s.next_at IS NOT NULL AND h.state = 'expired'
 LIMIT %(most)s
 FOR NO KEY UPDATE OF s SKIP LOCKED
+
+-- name: wake_reviewed
+-- Makes due what waited for a person who has decided, in every book.
+UPDATE settlement_transactions AS s SET next_at = %(at)s
+FROM approval_request AS r
+WHERE s.waiting_for = 'review' AND s.next_at IS NULL AND s.state = 'PENDING'
+    AND r.book = s.book AND r.id = s.review AND r.state <> 'pending'
+
+-- name: pending_reviews
+-- Which of these approvals nobody has decided on yet.
+SELECT r.id
+FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
+JOIN approval_request AS r ON r.book = asked.book AND r.id = asked.id
+WHERE r.state = 'pending'
 
 -- name: move_settlements
 -- Moves settlements that are locked from the states they were read in to others; whoever does not fit is not moved.
 UPDATE settlement_transactions AS s
-SET state = n.state, waiting_for = n.waiting_for, due_at = n.due_at, attempts = n.attempts, asked = n.asked, hold = n.hold,
-    captured = n.captured, returned = n.returned, reason = n.reason, remark = n.remark, review = n.review,
-    reviewed = n.reviewed, sent_at = n.sent_at, ended_at = n.ended_at
+SET state = n.state, waiting_for = n.waiting_for, next_at = n.next_at, attempt = n.attempt, hold = n.hold,
+    attempts = n.attempts, lease = n.lease, error = n.error, captured = n.captured,
+    returned = n.returned, reason = n.reason, remark = n.remark, review = n.review, reviewed = n.reviewed,
+    sent_at = n.sent_at, ended_at = n.ended_at
 FROM (
     SELECT %(book)s::int AS book, u.*
     FROM unnest(
-        %(ids)s::uuid[], %(found)s::text[], %(states)s::text[], %(waits)s::text[], %(dues)s::timestamptz[], %(attempts)s::int[],
-        %(asked)s::int[], %(holds)s::uuid[], %(captured)s::numeric[], %(returned)s::numeric[], %(reasons)s::text[],
-        %(remarks)s::text[], %(reviews)s::uuid[], %(reviewed)s::boolean[], %(sent)s::timestamptz[], %(ended)s::timestamptz[]
+        %(ids)s::uuid[], %(found)s::text[], %(states)s::text[], %(waits)s::text[], %(dues)s::timestamptz[], %(attempt)s::int[],
+        %(attempts)s::int[], %(leases)s::uuid[], %(errors)s::text[], %(holds)s::uuid[], %(captured)s::numeric[],
+        %(returned)s::numeric[], %(reasons)s::text[], %(remarks)s::text[], %(reviews)s::uuid[], %(reviewed)s::boolean[],
+        %(sent)s::timestamptz[], %(ended)s::timestamptz[]
     ) AS u (
-        id, found, state, waiting_for, due_at, attempts, asked, hold, captured, returned, reason, remark, review, reviewed,
-        sent_at, ended_at
+        id, found, state, waiting_for, next_at, attempt, attempts, lease, error, hold, captured, returned, reason, remark,
+        review, reviewed, sent_at, ended_at
     ) OFFSET 0
 ) AS n
 WHERE s.book = n.book AND s.id = n.id AND s.state = n.found
@@ -140,33 +140,32 @@ WHERE book = %(book)s AND settlement = %(id)s ORDER BY attempt, at, step
 SELECT reference, cause, amount, compensation, reason, at FROM compensation_transactions
 WHERE book = %(book)s AND settlement = %(id)s ORDER BY at, reference
 
+-- name: begin_listening
+-- Lets a book listen to its bank from the first word on, once.
+INSERT INTO interbank_news (book, channel, cursor, read_at) VALUES (%(book)s, %(channel)s, '', %(at)s)
+ON CONFLICT (book, channel) DO NOTHING
+
 -- name: cursor
 -- How far the word of a bank has been read.
 SELECT cursor FROM interbank_news WHERE book = %(book)s AND channel = %(channel)s
 
 -- name: keep_cursor
 -- Notes how far the word of a bank has been read; of two readers at once the later one is behind, which costs nothing.
-INSERT INTO interbank_news (book, channel, cursor, read_at) VALUES (%(book)s, %(channel)s, %(cursor)s, %(at)s)
-ON CONFLICT (book, channel) DO UPDATE SET cursor = excluded.cursor, read_at = excluded.read_at
+UPDATE interbank_news SET cursor = %(cursor)s, read_at = %(at)s WHERE book = %(book)s AND channel = %(channel)s
+
+-- name: listen_again
+-- Says when the bank is listened to next.
+UPDATE interbank_news SET next_at = %(next_at)s, attempts = 0, lease = NULL, error = NULL
+WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])
+
+-- name: set_aside
+-- Sets settlements aside of which a bank said what could not be booked, with why, for somebody to look at.
+UPDATE settlement_transactions AS s SET next_at = NULL, lease = NULL, error = asked.error
+FROM (
+    SELECT %(book)s::int AS book, u.* FROM unnest(%(ids)s::uuid[], %(errors)s::text[]) AS u (id, error) OFFSET 0
+) AS asked
+WHERE s.book = asked.book AND s.id = asked.id AND s.state IN ('EXECUTING', 'CONFIRMING', 'IN_DOUBT')
 
 -- name: newest_number
 -- The last number of the journal.
 SELECT coalesce(max(number), 0) AS number FROM journal WHERE book = %(book)s
-
--- name: is_turn
--- Whether anybody's turn has come.
-SELECT exists(SELECT FROM settlement_transactions WHERE book = %(book)s AND state = 'FUNDS_LOCKED') AS found
-
--- name: is_due
--- Whether anything is due by itself, of these states.
-SELECT exists(
-    SELECT FROM settlement_transactions
-    WHERE book = %(book)s AND due_at <= %(at)s AND due_at IS NOT NULL AND state <> 'FUNDS_LOCKED' AND state = ANY(%(states)s)
-) AS found
-
--- name: is_reviewed
--- Whether a person has looked at anything that waits for it.
-SELECT exists(
-    SELECT FROM settlement_transactions AS s JOIN approval_request AS r ON r.book = s.book AND r.id = s.review
-    WHERE s.book = %(book)s AND s.waiting_for = 'review' AND s.state = 'PENDING' AND r.state <> 'pending'
-) AS found

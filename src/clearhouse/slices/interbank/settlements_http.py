@@ -7,13 +7,16 @@ from litestar import Request, Response, Router
 from litestar.params import PathParameter, QueryParameter
 
 from clearhouse.refusals import Refusal
-from clearhouse.slices.interbank import commands, reading
-from clearhouse.slices.interbank.parties import party, require_payer
+from clearhouse.slices.interbank import commands, explaining, reading, views
+from clearhouse.slices.interbank.explaining import Explanation
+from clearhouse.slices.interbank.parties import party, require_ours, require_payer
 from clearhouse.slices.interbank.reading import Detail, Wanted
 from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement, State
 from clearhouse.slices.interbank.stopping import CancelSettlement, Release, ReleaseSettlement, Why
+from clearhouse.slices.interbank.telling import Listening, Told
 from clearhouse.transport.http import bulk
 from clearhouse.transport.http.bulk import BODY_BYTES_MAX, Results
+from clearhouse.transport.http.following import After, Following, Last, Place
 from clearhouse.transport.http.paging import Cursor, Limit, Page, page
 from clearhouse.transport.http.routes import body, get, post
 from clearhouse.transport.http.visits import Book, IdempotencyKey, here
@@ -23,6 +26,12 @@ SettlementPath = Annotated[str, PathParameter(description="A settlement's id.", 
 BankQuery = Annotated[str | None, QueryParameter(name="bank", required=False, max_length=20, description="On either side.")]
 CurrencyQuery = Annotated[str | None, QueryParameter(name="currency", required=False, max_length=16)]
 ObligationQuery = Annotated[str | None, QueryParameter(name="obligation_id", required=False, max_length=100)]
+SettlementsQuery = Annotated[
+    str, QueryParameter(name="settlement", required=False, max_length=3_100, description="Of these, with commas between.")
+]
+BanksQuery = Annotated[
+    str, QueryParameter(name="bank", required=False, max_length=300, description="Of these, with commas between.")
+]
 StateQuery = Annotated[State | None, QueryParameter(name="state", required=False)]
 
 _EXECUTE = {
@@ -49,8 +58,11 @@ async def execute_settlement(
 ) -> Settlement:
     """Validate an obligation and lock its funds on both sides; it is sent at its turn. A refusal has locked nothing."""
     visit = here(request)
-    require_payer(visit.caller, data.from_bank)
-    return await visit.submit(commands.EXECUTE_SETTLEMENT, data, book=book, key=key)
+    visit.require(commands.EXECUTE, book)
+    answer = (await views.execute(visit, [data], book=book, key=key))[0]
+    if isinstance(answer, Refusal):
+        raise answer
+    return answer
 
 
 @post(
@@ -63,9 +75,7 @@ async def execute_settlements(request: Asking, book: Book = None, key: Idempoten
     visit.require(commands.EXECUTE, book)
     found = bulk.items(await request.body(), request.headers.get("content-type", ""), ExecuteSettlement)
     mine = [each for each in found if not isinstance(each, Refusal)]
-    for each in mine:
-        require_payer(visit.caller, each.from_bank)
-    answers = iter(await visit.submit_all(commands.EXECUTE_SETTLEMENT, mine, book=book, key=key) if mine else ())
+    answers = iter(await views.execute(visit, mine, book=book, key=key))
     return bulk.results([each if isinstance(each, Refusal) else next(answers) for each in found])
 
 
@@ -81,15 +91,42 @@ async def list_settlements(
     async with visit.reading(commands.READ, book) as tx:
         after = None if cursor is None else await reading.find(tx, cursor, party=mine)
         found = await reading.listed(tx, common, party=mine, after=after, most=limit + 1)
-    return page(request, found, limit, lambda each: each.id)
+    return page(request, [views.shown(each, mine) for each in found], limit, lambda each: each.id)
+
+
+@get("/events", summary="Read or follow what happens to settlements")
+async def list_events(
+    request: Asking, book: Book = None, limit: Limit = 100, after: After = None, cursor: Place = None,
+    settlements: SettlementsQuery = "", banks: BanksQuery = "",
+    last: Last = None,
+) -> Response[Page[Told]]:  # fmt: skip
+    """Return what happened to settlements, in order; with `Accept: text/event-stream`, also what happens, as it does."""
+    visit = here(request)
+    number = visit.require(commands.READ, book)
+    wanted = Listening(_words(settlements), _words(banks), party(visit.caller))
+    return await Following(request, commands.READ, number, wanted.hear).answer(last or cursor or after, limit)
+
+
+def _words(text: str) -> list[str]:
+    return [each for each in text.split(",") if each]
 
 
 @get("/{settlement:str}", summary="Show a settlement")
 async def show_settlement(request: Asking, settlement: SettlementPath, book: Book = None) -> Detail:
     """Return a settlement with every step it took and what had to be put right of it."""
     visit = here(request)
+    mine = party(visit.caller)
     async with visit.reading(commands.READ, book) as tx:
-        return await reading.detail(tx, settlement, party=party(visit.caller))
+        found = await reading.detail(tx, settlement, party=mine)
+    return msgspec.structs.replace(found, settlement=views.shown(found.settlement, mine))
+
+
+@get("/{settlement:str}/explain", summary="Explain a settlement")
+async def explain_settlement(request: Asking, settlement: SettlementPath, book: Book = None) -> Explanation:
+    """Return what its amount is made of: transfers with the bank's lines for them, what is held, what never moved."""
+    visit = here(request)
+    async with visit.reading(commands.READ, book) as tx:
+        return await explaining.settlement(tx, settlement, party=party(visit.caller))
 
 
 @post("/{settlement:str}/cancel", summary="Cancel a settlement", status_code=200)
@@ -100,7 +137,8 @@ async def cancel_settlement(
     """Take a settlement back that was not sent yet; its funds are free at once."""
     visit = here(request)
     await _payer(request, settlement, book)
-    return await visit.submit(commands.CANCEL, CancelSettlement(settlement, data.reason), book=book, key=key)
+    found = await visit.submit(commands.CANCEL, CancelSettlement(settlement, data.reason), book=book, key=key)
+    return views.shown(found, party(visit.caller))
 
 
 @post("/{settlement:str}/release", summary="Release what is in doubt", status_code=200)
@@ -109,8 +147,10 @@ async def release_settlement(
     book: Book = None, key: IdempotencyKey = None,
 ) -> Release:  # fmt: skip
     """Ask for it; when another person has approved that, ask again with the same reason, and its funds are freed."""
-    await _payer(request, settlement, book)
-    return await here(request).submit(commands.RELEASE, ReleaseSettlement(settlement, data.reason), book=book, key=key)
+    visit = here(request)
+    visit.require(commands.GIVE_UP, book)
+    require_ours(visit.caller, "")
+    return await visit.submit(commands.RELEASE, ReleaseSettlement(settlement, data.reason), book=book, key=key)
 
 
 async def _payer(request: Asking, settlement: str, book: str | None) -> None:
@@ -126,7 +166,8 @@ async def _payer(request: Asking, settlement: str, book: str | None) -> None:
 router = Router(
     "/settlements",
     route_handlers=[
-        execute_settlement, execute_settlements, list_settlements, show_settlement, cancel_settlement, release_settlement,
+        execute_settlement, execute_settlements, list_settlements, list_events, show_settlement, explain_settlement,
+        cancel_settlement, release_settlement,
     ],
     tags=["settlements"],
 )  # fmt: skip

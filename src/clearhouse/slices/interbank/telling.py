@@ -4,18 +4,17 @@ Promise: every event of a settlement reaches the listener in order and at least 
 of its last event misses none; a bank hears of the settlements that it is a party to.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from clearhouse.kernel.db.database import Database, Tx
+from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.journal import events
 from clearhouse.kernel.journal.events import Cursor, Event
 from clearhouse.slices.interbank.rows import Change, sql
+from clearhouse.transport.http.visits import Visit
 
-SECONDS_BETWEEN_LOOKS = 0.1
 PREFIX = "interbank."
 _change = msgspec.json.Decoder(Change)
 
@@ -42,8 +41,12 @@ class Listening(msgspec.Struct, frozen=True):
     banks: Sequence[str] = ()
     party: str | None = None
 
-    def wants(self, told: Told) -> bool:
-        """Tell whether an event is for this listener."""
+    def hear(self, event: Event) -> Told | None:
+        """Return what an event tells this listener, if it is for it."""
+        told = _told(event)
+        return told if told is not None and self._wants(told) else None
+
+    def _wants(self, told: Told) -> bool:
         sides = {told.change.from_bank, told.change.to_bank}
         return (
             (not self.settlements or told.settlement in self.settlements)
@@ -53,25 +56,17 @@ class Listening(msgspec.Struct, frozen=True):
 
 
 async def tell(
-    database: Database, book: int, listening: Listening, *, after: str = "", seconds: float | None = None
+    visit: Visit, book: int, listening: Listening, *, after: str = "", may: Callable[[], Awaitable[bool]]
 ) -> AsyncIterator[Told]:
-    """Give what happens after an event, or from now on, until nobody listens, or for so long."""
-    loop = asyncio.get_running_loop()
-    deadline = None if seconds is None else loop.time() + seconds
-    cursor = None if not after else events.cursor_after(after, book)
-    while True:
-        async with database.reading([book]) as tx:
-            cursor = await _now(tx) if cursor is None else cursor
-            page = await events.after(tx, cursor)
+    """Give what happens after an event, or from now on, as it happens, as long as the listener may hear it."""
+    database = visit.door.database
+    async with database.reading([book]) as tx:
+        cursor = events.cursor_after(after, book) if after else await _now(tx)
+    async for page in visit.feed.pages(database, book, cursor, may):
         for each in page.events:
-            told = _told(each)
-            if told is not None and listening.wants(told):
-                yield told
-        if deadline is not None and loop.time() >= deadline:
-            return
-        if page.cursor == cursor:
-            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-        cursor = page.cursor
+            heard = listening.hear(each)
+            if heard is not None:
+                yield heard
 
 
 async def _now(tx: Tx) -> Cursor:

@@ -9,20 +9,22 @@ malformed_iban; then those of the ledger.
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, time
 
 from schwifty import IBAN
 from schwifty.exceptions import SchwiftyException
 
 from clearhouse import money
+from clearhouse.calendars import NeverOpen
 from clearhouse.kernel.ledger.refusals import AmountNotPositive
 from clearhouse.money import decimal_text, minor_units
 from clearhouse.refusals import Kind, Refusal
 from clearhouse.slices.interbank.methods import RAILS, AboveMethod, WrongCurrency, hours
 from clearhouse.slices.interbank.settlement import ExecuteSettlement, Party
 from clearhouse.slices.interbank.world import World
-from clearhouse.windows import next_open_instant
+from clearhouse.windows import business_day_start, next_open_instant
 
 IBAN_FORM = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}")
 BIC = re.compile(r"[A-Z]{6}[A-Z0-9]{2}([A-Z0-9]{3})?")
@@ -169,6 +171,15 @@ def opening(world: World, command: ExecuteSettlement, at: datetime) -> datetime 
         if found == before:
             break
     return None if found == at else found
+
+
+def day_start(world: World, currency: str, at: datetime) -> datetime:
+    """Return since when what leaves counts for the same day: the business day of a currency's hours, or that of UTC."""
+    window = world.window(currency, "")
+    if window is not None:
+        with suppress(NeverOpen):
+            return business_day_start(window, at)
+    return datetime.combine(at.astimezone(UTC).date(), time(), UTC)
 
 
 def over(world: World, command: ExecuteSettlement, minor: int, used: Mapping[tuple[str, str], Usage]) -> list[str]:

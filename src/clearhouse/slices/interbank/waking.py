@@ -1,80 +1,72 @@
-"""Waking: what becomes due by itself. A window opens, a person has looked, a retry is due, a word is overdue.
+"""Waking: what becomes due by itself. A window opens, a person has looked, a retry is due, a lock ran out.
 
-Promise: a settlement that waits is validated again before anything is locked for it; one that was sent is never given up by
-a timer: it becomes IN_DOUBT, and the bank is asked.
+Promise: a settlement that waits is validated again before anything is locked for it; what a person has not let pass locks
+nothing; nothing is tried again for an obligation that another settlement has by now.
 """
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Literal
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
 
 import msgspec
+import structlog
 
-from clearhouse.asking import Asked
+from clearhouse import clock
 from clearhouse.kernel.approvals import requests
-from clearhouse.kernel.db.arrays import texts
-from clearhouse.kernel.db.database import Tx
+from clearhouse.kernel.db.arrays import array, texts
+from clearhouse.kernel.db.database import Database, Tx
+from clearhouse.kernel.db.faults import DatabaseFault
+from clearhouse.kernel.pipelines.declared import Firing, Job
+from clearhouse.kernel.pipelines.stages import Moves, NotYet, Stage
 from clearhouse.refusals import Refusal
-from clearhouse.slices.interbank import rows
-from clearhouse.slices.interbank.answers import ASK_SECONDS, ASK_SECONDS_MAX, fail
+from clearhouse.slices.interbank import periods, rows
+from clearhouse.slices.interbank.answers import fail
 from clearhouse.slices.interbank.channel import Method
 from clearhouse.slices.interbank.executing import Live, Parties, ask_review, content, lock, subject
 from clearhouse.slices.interbank.rows import Row
-from clearhouse.slices.interbank.settlement import ExecuteSettlement, Party, Priority, State
-from clearhouse.slices.interbank.turns import Most, Orders, order
+from clearhouse.slices.interbank.settlement import VALIDATE, ExecuteSettlement, Party, Priority, State
 from clearhouse.slices.interbank.validation import validate
 from clearhouse.slices.interbank.world import World, known
 
-Reason = Literal["waiting", "reviewed", "retry", "overdue", "doubt", "unlocked"]
+REVIEW_SECONDS = 0.5
+AT_A_TIME = 1_000
 _PRIORITIES = tuple(Priority)
-_DUE: dict[Reason, list[str]] = {
-    "waiting": ["PENDING"], "retry": ["FAILED"], "overdue": ["EXECUTING", "CONFIRMING"], "doubt": ["IN_DOUBT"],
-}  # fmt: skip
+_log = structlog.get_logger(__name__)
 
 
-class Wake(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Do what is due for one reason."""
-
-    reason: Reason
-    most: Most
+class _Id(msgspec.Struct, frozen=True):
+    id: UUID
 
 
-class _Found(msgspec.Struct, frozen=True):
-    found: bool
-
-
-async def is_due(tx: Tx, reason: Reason, at: datetime) -> bool:
-    """Tell whether there is anything to do for a reason; an engine that idles leaves no trace in the journal."""
-    if reason == "unlocked":
-        row = await tx.row(rows.sql["is_turn"], _Found, book=tx.book)
-    elif reason == "reviewed":
-        row = await tx.row(rows.sql["is_reviewed"], _Found, book=tx.book)
-    else:
-        row = await tx.row(rows.sql["is_due"], _Found, book=tx.book, at=at, states=_DUE[reason])
-    return row is not None and row.found
-
-
-async def wake(tx: Tx, asked: Sequence[Asked[Wake]], at: datetime) -> list[Orders | Refusal]:
-    """Do what is due; the answer is what the banks are to be asked about."""
-    return [await _wake(tx, each.command, at) for each in asked]
-
-
-async def _wake(tx: Tx, command: Wake, at: datetime) -> Orders:
-    due = await _claimed(tx, command, at)
-    if not due:
-        return Orders([], 0)
+async def look(tx: Tx, own: Sequence[UUID], at: datetime) -> Mapping[UUID, NotYet]:
+    """Look at those whose time has come: act on what people said, and validate and lock what may go on."""
+    there = await rows.locked(tx, own)
     world = await known(tx)
-    await _DO[command.reason](tx, world, due, at)
-    await rows.write(tx, due, at)
-    rows.journal(tx, due, kind=f"interbank.{command.reason}", at=at)
-    return Orders([order(world, row) for row in due] if command.reason == "doubt" else [], len(due))
+    looked = [row for row in there.values() if row.waiting_for == "review" and row.review is not None and not row.reviewed]
+    seen = await _reviewed(tx, looked, at)
+    await _waiting(tx, world, [row for row in there.values() if row not in looked or row in seen], at)
+    await rows.write(tx, there.values(), at)
+    rows.journal(tx, there.values(), kind="interbank.waiting", at=at)
+    return {}
 
 
-async def _claimed(tx: Tx, command: Wake, at: datetime) -> list[Row]:
-    if command.reason in _DUE:
-        return await tx.rows(rows.sql["claim_due"], Row, book=tx.book, at=at, states=_DUE[command.reason], most=command.most)
-    name = {"reviewed": "claim_reviewed", "unlocked": "claim_unlocked"}[command.reason]
-    return await tx.rows(rows.sql[name], Row, book=tx.book, most=command.most)
+async def _reviewed(tx: Tx, looked: Sequence[Row], at: datetime) -> list[Row]:
+    """Return what people let pass. What they did not has failed; what they have not decided on goes on waiting."""
+    if not looked:
+        return []
+    asked = array([row.review for row in looked])
+    pending = {each.id for each in await tx.rows(rows.sql["pending_reviews"], _Id, book=tx.book, ids=asked)}
+    said = await requests.approved(tx, [(subject(row), content(row)) for row in looked], at)
+    for row, word in zip(looked, said, strict=True):
+        row.touched = True
+        if not isinstance(word, Refusal):
+            row.reviewed = True
+        elif row.review in pending:
+            row.next_at = None
+        else:
+            fail(row, "review_refused", str(word), at)
+    return [row for row in looked if row.reviewed]
 
 
 async def _waiting(tx: Tx, world: World, due: Sequence[Row], at: datetime) -> None:
@@ -92,61 +84,14 @@ async def _waiting(tx: Tx, world: World, due: Sequence[Row], at: datetime) -> No
             row.remark = "; ".join(valid.hits)[:1_000] or row.remark
             unseen.append(row)
         elif valid.opens_at is not None:
-            row.waiting_for, row.due_at = "window", valid.opens_at
+            row.waiting_for, row.next_at = "window", valid.opens_at
         else:
             ready.append(row)
     await ask_review(tx, unseen, at)
     for row, refusal in await lock(tx, ready, at):
         if refusal is not None:
-            row.attempts += 1  # the id that this attempt had is never used again
+            row.attempt += 1  # the id that this attempt had is never used again
             fail(row, refusal.code, str(refusal), at)
-
-
-async def _reviewed(tx: Tx, world: World, due: Sequence[Row], at: datetime) -> None:
-    """Act on what people said: what they let pass goes on, what they did not has failed."""
-    said = await requests.approved(tx, [(subject(row), content(row)) for row in due], at)
-    for row, word in zip(due, said, strict=True):
-        if isinstance(word, Refusal):
-            fail(row, "review_refused", str(word), at)
-        else:
-            row.reviewed, row.touched = True, True
-    await _waiting(tx, world, [row for row in due if row.reviewed], at)
-
-
-async def _retry(tx: Tx, _: World, due: Sequence[Row], at: datetime) -> None:
-    """Try again what may succeed another time, unless its obligation is settled by another by now."""
-    obligations = texts([row.obligation_id for row in due])
-    live = {
-        each.obligation_id for each in await tx.rows(rows.sql["of_obligations"], Live, book=tx.book, obligations=obligations)
-    }
-    for row in due:
-        if row.obligation_id in live:
-            row.due_at, row.waiting_for, row.touched = None, None, True
-        else:
-            live.add(row.obligation_id)
-            row.become(State.PENDING, due_at=at, ended_at=None)
-
-
-async def _overdue(_: Tx, __: World, due: Sequence[Row], at: datetime) -> None:
-    for row in due:
-        row.become(State.IN_DOUBT, "DOUBT", due_at=at, reason="no_word_in_time")
-
-
-async def _doubt(_: Tx, __: World, due: Sequence[Row], at: datetime) -> None:
-    """Ask, each time a little later; nobody else asks about the same meanwhile."""
-    for row in due:
-        row.due_at = at + timedelta(seconds=min(ASK_SECONDS * 2 ** min(row.asked, 10), ASK_SECONDS_MAX))
-        row.asked, row.touched = row.asked + 1, True
-
-
-async def _unlocked(_: Tx, __: World, due: Sequence[Row], at: datetime) -> None:
-    for row in due:
-        row.become(State.ROLLED_BACK, "ROLLBACK", reason="lock_expired", ended_at=at)
-
-
-_DO = {
-    "waiting": _waiting, "reviewed": _reviewed, "retry": _retry, "overdue": _overdue, "doubt": _doubt, "unlocked": _unlocked,
-}  # fmt: skip
 
 
 def _command(row: Row) -> ExecuteSettlement:
@@ -157,3 +102,65 @@ def _command(row: Row) -> ExecuteSettlement:
         _PRIORITIES[row.priority], Party(told.debtor, told.debtor_iban), Party(told.creditor, told.creditor_iban),
         told.remittance or None,
     )  # fmt: skip
+
+
+STAGE = Stage(
+    VALIDATE, "interbank", "settlement_transactions", State.PENDING.value, Moves(look),
+    about="what waited for a window, a person or a retry is validated, and its funds are locked", prefix="stl",
+)  # fmt: skip
+
+
+async def review(database: Database) -> None:
+    """Make due, again and again, what waited for people who have decided: a decision makes no row of ours."""
+    while True:
+        try:
+            await wake_reviewed(database)
+        except DatabaseFault as fault:
+            _log.warning("not looked, tried again soon", reason=str(fault))
+        await asyncio.sleep(REVIEW_SECONDS)
+
+
+async def wake_reviewed(database: Database) -> int:
+    """Make due what people have decided on, in every book; return how many that were."""
+    async with database.writing() as tx:
+        return await tx.do(rows.sql["wake_reviewed"], at=clock.now())
+
+
+async def retry(tx: Tx, firing: Firing) -> None:
+    """Try again what may succeed another time, unless its obligation is settled by another by now."""
+    await _all(tx, "claim_retries", _retry, firing.at)
+
+
+async def _retry(tx: Tx, due: Sequence[Row], at: datetime) -> None:
+    obligations = texts([row.obligation_id for row in due])
+    found = await tx.rows(rows.sql["of_obligations"], Live, book=tx.book, obligations=obligations)
+    live = {each.obligation_id for each in found}
+    for row in due:
+        if row.obligation_id in live:
+            row.next_at, row.waiting_for, row.touched = None, None, True
+        else:
+            live.add(row.obligation_id)
+            row.become(State.PENDING, next_at=at, ended_at=None)
+    tx.wake(VALIDATE)
+
+
+async def clean_up(tx: Tx, firing: Firing) -> None:
+    """Roll back what was not sent before its lock ran out."""
+    await _all(tx, "claim_unlocked", _unlocked, firing.at)
+
+
+async def _unlocked(_: Tx, due: Sequence[Row], at: datetime) -> None:
+    for row in due:
+        row.become(State.ROLLED_BACK, "ROLLBACK", reason="lock_expired", ended_at=at)
+
+
+async def _all(tx: Tx, claim: str, act: Callable[[Tx, Sequence[Row], datetime], Awaitable[None]], at: datetime) -> None:
+    """Do something with all that a statement claims, some at a time."""
+    while due := await tx.rows(rows.sql[claim], Row, book=tx.book, at=at, most=AT_A_TIME):
+        await act(tx, due, at)
+        await rows.write(tx, due, at)
+        rows.journal(tx, due, kind=f"interbank.{act.__name__.removeprefix('_')}", at=at)
+
+
+RETRY = Job(periods.RETRY, "Try again what failed and may succeed another time.", retry)
+CLEAN_UP = Job(periods.CLEAN_UP, "Roll back what was not sent before its lock ran out.", clean_up)

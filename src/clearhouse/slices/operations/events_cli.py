@@ -11,7 +11,6 @@ from clearhouse.transport.cli.client import server
 from clearhouse.transport.cli.showing import show_all
 
 EVENTS = "/api/v1/events"
-DATA = b"data: "
 Type = Annotated[str | None, Parameter(name="--type", help="What the types begin with, like ledger.")]
 After = Annotated[str | None, Parameter(help="The last event that you have seen.")]
 app = App(name="events", help="What happened, and what is happening.")
@@ -30,14 +29,9 @@ def list_events(
 def follow(*, prefix: Type = None, subject: str | None = None, after: After = None, how: Reading = READING) -> None:
     """Print events as they happen, a line of JSON each, until Ctrl-C."""
     query = {"book": how.book, "type": prefix, "subject": subject, "after": after}
-    rest = b""
-    with server().stream(EVENTS, accept="text/event-stream", **query) as parts:
-        for part in parts:
-            *lines, rest = (rest + part).split(b"\n")
-            for line in lines:
-                if line.startswith(DATA):
-                    sys.stdout.write(line.removeprefix(DATA).decode() + "\n")
-                    sys.stdout.flush()
+    for line in server().events(EVENTS, **query):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
 
 
 @app.command

@@ -9,6 +9,7 @@ import msgspec
 from clearhouse import ids
 from clearhouse.slices.records import commands, uploads
 from clearhouse.slices.records.parsing import reader
+from clearhouse.slices.records.refusals import PartUnparsable, Unparsable
 from clearhouse.slices.records.staging import Finish, Stage
 from clearhouse.slices.records.structures import Structure
 from clearhouse.slices.records.uploads import Counted
@@ -33,11 +34,16 @@ async def receive_whole(visit: Visit, structure: Structure, parts: Parts, *, nam
     upload = uploads.id_of(structure, name) if name else ids.fresh()
     organisation = visit.caller.organisation
     digest, records, count, there = hashlib.sha256(), 0, 0, False
+    so_far = b""
     async for first, lines in parts:
         digest.update(b"\n".join(lines) + b"\n")
         if not there:
             parsed = reader(structure).read(lines, first=first)
-            part = Stage(upload, structure.number, organisation, records, parsed)
+            part = Stage(
+                upload, structure.settleid, structure.number, structure.aggregating.apart, organisation, records, so_far,
+                digest.digest(), parsed,
+            )  # fmt: skip
+            so_far = part.digest
             there = (await visit.submit(commands.STAGE, part, book=book)).counted
         records, count = records + len(lines), count + 1
     if not records:
@@ -48,7 +54,8 @@ async def receive_whole(visit: Visit, structure: Structure, parts: Parts, *, nam
         digest.digest(), name,
     )  # fmt: skip
     counted = await visit.submit(commands.FINISH, whole, book=book)
-    return Received(counted.upload, counted.change, count, counted.records, counted.records if counted.exists else 0)
+    repeated = counted.records if counted.exists else counted.repeated
+    return Received(counted.upload, counted.change, count, counted.records, repeated)
 
 
 async def receive_parts(visit: Visit, structure: Structure, parts: Parts, *, name: str, book: str | None) -> Received:
@@ -63,9 +70,15 @@ async def receive_parts(visit: Visit, structure: Structure, parts: Parts, *, nam
             command = uploads.uploaded(structure, parsed, by=by, organisation=organisation, name=name, part=count)
             flying.add(asyncio.create_task(visit.submit(commands.UPLOAD, command, book=book)))
             count += 1
-            if len(flying) >= FLYING_MAX:
+            if len(flying) >= (1 if name and count == 1 else FLYING_MAX):  # the first part takes the name, before any other
                 landed, flying = await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
                 done += [each.result() for each in landed]
+    except Unparsable as wrong:
+        done += await asyncio.gather(*flying)
+        if not done:
+            raise
+        counted = str(sum(each.records for each in done))
+        raise PartUnparsable(place=wrong.values["place"], problem=wrong.values["problem"], counted=counted) from wrong
     finally:
         landed = await asyncio.gather(*flying, return_exceptions=True)
     failed = [each for each in landed if isinstance(each, BaseException)]

@@ -27,12 +27,12 @@ Mode = Annotated[
 @app.command
 def create(
     settleid: str, key: str, *metrics: str, aggregation: str = "mcCounter", settlement: str = "none",
-    tolerance: str | None = None, currency: str | None = None, how: Asked = ASKED,
+    tolerance: str | None = None, currency: str | None = None, dispute_hours: int | None = None, how: Asked = ASKED,
 ) -> None:  # fmt: skip
     """Create a structure: records are summed by KEY, for each of METRICS."""
     body = {
         "settleid": settleid, "primaryKey": key, "aggregates": list(metrics), "aggregationType": aggregation,
-        "settlementType": settlement, "tolerance": tolerance, "currency": currency,
+        "settlementType": settlement, "tolerance": tolerance, "currency": currency, "disputeHours": dispute_hours,
     }  # fmt: skip
     show(server().post(f"{BASE}/create", body, key=how.key, book=how.book)["output"], json=how.json)
 
@@ -85,6 +85,35 @@ def trace(settleid: str, key: str, *, round: int = 0, limit: Most = 100, how: Re
 
 
 @app.command
+def lines(settleid: str, *, round: int = 0, limit: Most = 100, how: Reading = READING) -> None:  # noqa: A002 - the word for it
+    """Show the lines of a settled round (the last one, or --round): values side by side, what was said, what stands."""
+    found = server().get(_path(settleid, "lines"), round=round, limit=limit, book=how.book)["output"]
+    show_all(found, ("round", "key", "state", "settled", "words", "resolution", "until"), json=how.json)
+
+
+@app.command
+def accept(settleid: str, key: str, *, round: int, remark: str = "", how: Asked = ASKED) -> None:  # noqa: A002 - the word for it
+    """Accept a line of a settled round, for your organisation."""
+    _say(settleid, {"round": round, "key": key, "word": "accepted", "remark": remark}, how)
+
+
+@app.command
+def dispute(settleid: str, key: str, *, round: int, remark: str = "", how: Asked = ASKED) -> None:  # noqa: A002 - the word for it
+    """Dispute a line of a settled round, for your organisation, while its window is open."""
+    _say(settleid, {"round": round, "key": key, "word": "disputed", "remark": remark}, how)
+
+
+@app.command
+def resolve(
+    settleid: str, key: str, *stands: str, round: int, remark: str, how: Asked = ASKED,  # noqa: A002 - the word for it
+) -> None:  # fmt: skip
+    """End a dispute: say what stands, each as METRIC=VALUE, and why (--remark)."""
+    values = dict(_pair(each) for each in stands)
+    body = {"round": round, "key": key, "stands": values, "remark": remark}
+    show(server().post(_path(settleid, "resolutions"), body, key=how.key, book=how.book)["output"], json=how.json)
+
+
+@app.command
 def upload(settleid: str, *places: Path, mode: Mode = "upload", how: Reading = READING) -> None:
     """Upload files, and the files in folders: .ndjson, .jsonl, .csv, .json. The same file again has no second effect."""
     files = [file for place in places for file in _files(place)]
@@ -93,6 +122,17 @@ def upload(settleid: str, *places: Path, mode: Mode = "upload", how: Reading = R
         task = bar.add_task("uploading", total=total)
         told = [_sent(settleid, file, mode, how, lambda count: bar.advance(task, count)) for file in files]
     show_all(told, ("file", "records", "repeated", "upload"), json=how.json)
+
+
+def _say(settleid: str, word: dict[str, Any], how: Asked) -> None:
+    show(server().post(_path(settleid, "words"), word, key=how.key, book=how.book)["output"], json=how.json)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    metric, sign, value = text.rpartition("=")
+    if not sign or not metric or not value:
+        raise Malformed(field=text, problem="write what stands as METRIC=VALUE")
+    return metric, value
 
 
 def _sent(settleid: str, file: Path, mode: str, how: Reading, tell: Callable[[int], None]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.refusals import Kind, Refusal
 from clearhouse.slices.records import rounds, states, structures
+from clearhouse.slices.records.cells import text
 from clearhouse.slices.records.refusals import RoundUnknown
 from clearhouse.slices.records.rounds import Round
 from clearhouse.slices.records.settling import Cells
@@ -104,11 +105,17 @@ class Resolution(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A line of a settled round: what it came to, side by side, what was said of it, and where that leaves it."""
+    """A line of a settled round: what it came to, side by side, what was said of it, and where that leaves it.
 
+    `until` is when its window closes; values that differ by no more than `tolerance` match.
+    """
+
+    round: int
     key: str
     state: State
     settled: Any
+    until: datetime
+    tolerance: str
     words: dict[str, Said]
     resolution: Resolution | None = None
 
@@ -216,8 +223,8 @@ async def _lines(
     over, parties = at > round_.disputable_until, _parties(cells)
     return [
         Line(
-            key, _state(words.get(key, {}), resolutions.get(key), parties, over=over), settled.get(key), words.get(key, {}),
-            resolutions.get(key),
+            round_.round, key, _state(words.get(key, {}), resolutions.get(key), parties, over=over), settled.get(key),
+            round_.disputable_until, text(structure.tolerance), words.get(key, {}), resolutions.get(key),
         )
         for key in keys
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 Promise: a line that cannot be read refuses all of them and says which line it was; numbers are exact, however long.
 """
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ RECORD_ID = "recordId"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _FINE = re.compile(r"-?[0-9]{1,38}(?:\.[0-9]{1,38})?(?:[eE][+-]?[0-9]{1,2})?")
 
+_WHOLE: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=Decimal)
+
 Place = tuple[str, int]  # a key, and the number of a metric
 
 
@@ -35,14 +38,25 @@ class Sum(msgspec.Struct, array_like=True):
     latest: str | None = None
 
 
+class Known(msgspec.Struct, frozen=True, array_like=True):
+    """The id that a record brought along, and what tells the record from others: white space and order do not matter."""
+
+    id: str
+    digest: bytes
+
+
 class Parsed(msgspec.Struct):
-    """Lines, read: as many keys as lines, in one text each, and the ids that some brought along, by line."""
+    """Lines, read: as many keys as lines, in one text each, and the ids that some brought along, by line.
+
+    `first` is the number that the first line has for whoever sent it.
+    """
 
     records: int
     bodies: str
     keys: str
     sums: dict[Place, Sum]
-    known: dict[int, str]
+    known: dict[int, Known]
+    first: int = 1
 
 
 class Reader:
@@ -70,7 +84,7 @@ class Reader:
         found = self._decoded(lines, first)
         keys = self._keys(found, first)
         known = {
-            place: self._known(each, first + place)
+            place: Known(self._known(each, first + place), _digest(lines[place]))
             for place, each in enumerate(found)
             if getattr(each, self._id) is not None
         }
@@ -81,7 +95,7 @@ class Reader:
             raise Unparsable(
                 place=f"record {first + error.object.count(10, 0, error.start)}", problem="it is not UTF-8"
             ) from error
-        return Parsed(len(lines), bodies, "\n".join(keys), sums, known)
+        return Parsed(len(lines), bodies, "\n".join(keys), sums, known, first)
 
     def _decoded(self, lines: Sequence[bytes], first: int) -> list[Any]:
         try:
@@ -175,6 +189,10 @@ class Reader:
         if len(shown) > KEY_LENGTH_MAX or "\x00" in shown:
             raise Unparsable(place=place(), problem=f"a value has at most {KEY_LENGTH_MAX} characters")
         return Sum(1, latest=shown)
+
+
+def _digest(line: bytes) -> bytes:
+    return hashlib.sha256(msgspec.json.encode(_WHOLE.decode(line), order="sorted")).digest()
 
 
 def _exact(given: int | Decimal | str) -> Decimal | None:

@@ -2,10 +2,13 @@
 
 Refusal
 ├── Unparsable           SETTLE-01  something in a body cannot be read, and where
+├── PartUnparsable       SETTLE-01  the same in a stream that is counted part by part
 ├── StructureUnknown     SETTLE-02  there is no such structure here
 ├── StructureExists      SETTLE-02
 ├── UploadReused         SETTLE-02
-├── UploadCounted        SETTLE-02
+├── UploadUnknown        SETTLE-02
+├── UploadOvertaken      SETTLE-02
+├── RecordReused         SETTLE-02
 └── RoundUnknown         SETTLE-02
 """
 
@@ -16,6 +19,13 @@ class Unparsable(Refusal):
     """{place}: {problem}; nothing of it was counted."""
 
     code = "unparsable"
+    kind = Kind.MALFORMED
+
+
+class PartUnparsable(Refusal):
+    """{place}: {problem}; nothing of its part was counted, and the {counted} records of the parts before it stay counted."""
+
+    code = "part_unparsable"
     kind = Kind.MALFORMED
 
 
@@ -38,6 +48,21 @@ class UploadReused(Refusal):
 
     code = "upload_reused"
     kind = Kind.REFUSED
+
+
+class RecordReused(Refusal):
+    """{place}: {id} was another record when it came first; nothing that came with it was counted."""
+
+    code = "record_reused"
+    kind = Kind.REFUSED
+
+
+class UploadOvertaken(Refusal):
+    """Records of the upload {upload} have come in another one meanwhile, or it was begun again; send it once more."""
+
+    code = "upload_overtaken"
+    kind = Kind.CONFLICT
+    retryable = True
 
 
 class UploadUnknown(Refusal):

@@ -6,6 +6,7 @@ its id.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -16,14 +17,15 @@ from clearhouse import clock, ids
 from clearhouse.asking import Asked
 from clearhouse.kernel.access import books
 from clearhouse.kernel.cuts import cuts
-from clearhouse.kernel.db.arrays import array
 from clearhouse.kernel.db.database import Database, Tx
 from clearhouse.kernel.db.faults import DatabaseFault
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.refusals import Refusal
-from clearhouse.slices.records import structures, uploads
+from clearhouse.slices.records import identities, merging, structures, uploads
+from clearhouse.slices.records.identities import Brought
+from clearhouse.slices.records.merging import Waiting
 from clearhouse.slices.records.parsing import Parsed
-from clearhouse.slices.records.refusals import Unparsable, UploadReused, UploadUnknown
+from clearhouse.slices.records.refusals import RecordReused, UploadOvertaken, UploadReused, UploadUnknown
 from clearhouse.slices.records.structures import cut_of
 from clearhouse.slices.records.uploads import Counted, Kept
 
@@ -34,12 +36,16 @@ _sql = Statements.of("clearhouse.slices.records", "staging.sql")
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """A part of an upload, after so many records of it."""
+    """A part of an upload, after so many records of it; `so_far` and `digest` tell what came before it, and with it."""
 
     upload: UUID
+    settleid: str
     structure: int
+    apart: bool
     organisation: str
     before: int
+    so_far: bytes
+    digest: bytes
     parsed: Parsed
 
 
@@ -65,51 +71,56 @@ class Finish(msgspec.Struct, frozen=True):
     name: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    state: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Repeated:
+    repeated: int
+
+
 async def stage(tx: Tx, asked: Sequence[Asked[Stage]], at: datetime) -> list[Staged | Refusal]:
     """Keep parts, one after another."""
     return [await _stage(tx, each.command, at) for each in asked]
 
 
 async def _stage(tx: Tx, part: Stage, at: datetime) -> Staged | Refusal:
-    if part.parsed.known:
-        place = part.before + min(part.parsed.known) + 1
-        return Unparsable(place=f"record {place}", problem="records with a recordId are uploaded in chunks: mode=chunk")
+    own, count = ids.text("upl", part.upload), part.before + part.parsed.records
     if part.before == 0:
-        kept = await uploads.find(tx, [part.upload])
-        if kept and kept[0].state == "counted":
-            return Staged(ids.text("upl", part.upload), kept[0].records, counted=True)
-        await _dropped(tx, part.upload)
+        counted = await _dropped(tx, part.upload)
+        if counted is not None:
+            return Staged(own, counted, counted=True)
         await tx.do(
             _sql["begin"], book=tx.book, id=part.upload, structure=part.structure, organisation=part.organisation, at=at
         )
-    count = part.parsed.records
-    if not await tx.do(_sql["grow"], book=tx.book, id=part.upload, count=count, before=part.before):
+    if not await tx.do(
+        _sql["grow"], book=tx.book, id=part.upload, count=part.parsed.records, before=part.before, so_far=part.so_far,
+        digest=part.digest,
+    ):  # fmt: skip
         kept = await uploads.find(tx, [part.upload])
-        there = bool(kept) and (kept[0].state, kept[0].records) == (
-            "staged",
-            part.before + count,
-        )
-        own = ids.text("upl", part.upload)
-        return Staged(own, part.before + count) if there else UploadUnknown(upload=own)
-    uploads.keep(tx, [(part.upload, part.before, part.parsed)])
-    _sum(tx, part)
-    return Staged(ids.text("upl", part.upload), part.before + count)
+        there = bool(kept) and (kept[0].state, kept[0].records, kept[0].digest) == ("staged", count, part.digest)
+        return Staged(own, count) if there else UploadOvertaken(upload=own)
+    return await _sifted(tx, part) or Staged(own, count)
 
 
-def _sum(tx: Tx, part: Stage) -> None:
-    sums = list(part.parsed.sums.items())
-    if not sums:
-        return
-    values = [sum_ for _, sum_ in sums]
-    numbers = {
-        name: [getattr(each, attribute) for each in values]
-        for name, attribute in (("totals", "total"), ("least", "least"), ("most", "most"), ("latest", "latest"))
-    }
-    tx.later(
-        _sql["sum"], book=tx.book, upload=part.upload, keys="\n".join([key for (key, _), _ in sums]),
-        metrics=array([metric for (_, metric), _ in sums]), counts=array([each.count for each in values]),
-        **{name: its if any(each is not None for each in its) else "{}" for name, its in numbers.items()},
-    )  # fmt: skip
+async def _sifted(tx: Tx, part: Stage) -> Refusal | None:
+    """Keep what is new of a part; refuse all of its upload where a record's id was another record's."""
+    repeated: set[int] | RecordReused = set()
+    apart = part.organisation if part.apart else ""
+    if part.parsed.known:
+        repeated = (await identities.sift(tx, [Brought(part.upload, part.structure, apart, part.parsed)]))[0]
+    if isinstance(repeated, RecordReused):
+        await _dropped(tx, part.upload)
+        return repeated
+    left = await uploads.left(tx, part.settleid, part.parsed, repeated)
+    uploads.keep(tx, [(part.upload, part.before + before, keys, bodies) for before, keys, bodies in left.runs])
+    merging.set_aside(tx, part.upload, apart, left.parsed.sums)
+    if left.repeated:
+        tx.later(_sql["skip"], book=tx.book, id=part.upload, repeated=left.repeated)
+    return None
 
 
 async def finish(tx: Tx, asked: Sequence[Asked[Finish]], at: datetime) -> list[Counted | Refusal]:
@@ -119,34 +130,43 @@ async def finish(tx: Tx, asked: Sequence[Asked[Finish]], at: datetime) -> list[C
 
 async def _finish(tx: Tx, whole: Finish, at: datetime) -> Counted | Refusal:
     own = ids.text("upl", whole.upload)
-    mine = await tx.do(_sql["finish"], book=tx.book, id=whole.upload, digest=whole.digest, records=whole.records)
-    if not mine:
+    mine = await tx.row(_sql["finish"], _Repeated, book=tx.book, id=whole.upload, digest=whole.digest, records=whole.records)
+    if mine is None:
         kept = await uploads.find(tx, [whole.upload])
         return _before(whole, kept[0]) if kept else UploadUnknown(upload=whole.name or own)
+    few = await merging.at_once(tx, whole.upload)
     places = await cuts.enter(tx, [cut_of(whole.settleid)])
     heads = await structures.advance(tx, [whole.structure], "Update", [whole.by], counts=[1], at=at)
     head, round_ = heads[whole.structure], places[cut_of(whole.settleid)]
-    tx.later(
-        _sql["count_staged"], book=tx.book, upload=whole.upload, structure=whole.structure, round=round_,
-        change=head.changes,
-        organisation=whole.organisation if whole.apart else "", at=head.at,
-    )  # fmt: skip
-    uploads.note(tx, [uploads.Noted(whole.upload, head.changes, round_, whole.records, 0, whole.by)], [head])
-    tx.later(_sql["drop_staged"], book=tx.book, upload=whole.upload)
-    return Counted(own, head.changes, round_, whole.records)
+    records = whole.records - mine.repeated
+    uploads.note(tx, [uploads.Noted(whole.upload, head.changes, round_, records, mine.repeated, whole.by)], [head])
+    waiting = Waiting(whole.structure, round_, head.changes, whole.upload, head.at)
+    if few:
+        merging.add(tx, waiting)
+    else:
+        merging.wait(tx, [waiting])
+    return Counted(own, head.changes, round_, records, mine.repeated)
 
 
 def _before(whole: Finish, kept: Kept) -> Counted | Refusal:
     same = (kept.digest, kept.organisation) == (whole.digest, whole.organisation)
     own = ids.text("upl", kept.id)
-    if not same or kept.change is None or kept.round is None:
+    if kept.change is None or kept.round is None:
+        return UploadOvertaken(upload=whole.name or own)
+    if not same:
         return UploadReused(upload=whole.name or own)
     return Counted(own, kept.change, kept.round, kept.records, kept.repeated, exists=True)
 
 
-async def _dropped(tx: Tx, upload: UUID) -> None:
+async def _dropped(tx: Tx, upload: UUID) -> int | None:
+    """Drop what is staged of an upload; if it is counted, by somebody who finished it just now too, return its records."""
+    held = await tx.row(_sql["hold"], _Held, book=tx.book, id=upload)
+    if held is None or held.state == "counted":
+        return None if held is None else held.records
+    await identities.release(tx, [upload])
     for name in ("drop_staged", "drop_records", "forget"):
         await tx.do(_sql[name], book=tx.book, upload=upload)
+    return None
 
 
 async def forget(tx: Tx, before: datetime, *, most: int = 100) -> int:

@@ -5,48 +5,29 @@ VALUES (%(book)s, %(id)s, %(structure)s, 'staged', ''::bytea, %(organisation)s, 
 ON CONFLICT (book, id) DO NOTHING
 
 -- name: grow
--- One part more of an upload, if it is the next one.
-UPDATE records_upload SET records = records + %(count)s
-WHERE book = %(book)s AND id = %(id)s AND state = 'staged' AND records = %(before)s
+-- One part more of an upload, if it is the next one of what came so far, and nobody took any of it.
+UPDATE records_upload SET records = records + %(count)s, digest = %(digest)s
+WHERE book = %(book)s AND id = %(id)s AND state = 'staged' AND records = %(before)s AND digest = %(so_far)s AND NOT robbed
 
--- name: sum
--- What a part adds to what is still to be counted of its upload.
-INSERT INTO records_staged AS s (book, upload, key, metric, count, total, least, most, latest)
-SELECT %(book)s, %(upload)s, n.key, n.metric, n.count, n.total, n.least, n.most, n.latest
-FROM unnest(
-    string_to_array(%(keys)s, U&'\000A'), %(metrics)s::int[], %(counts)s::bigint[], %(totals)s::numeric[], %(least)s::numeric[],
-    %(most)s::numeric[], %(latest)s::text[]
-) AS n (key, metric, count, total, least, most, latest)
-ON CONFLICT (book, upload, key, metric) DO UPDATE
-SET count = s.count + excluded.count, total = s.total + excluded.total, least = least(s.least, excluded.least),
-    most = greatest(s.most, excluded.most), latest = coalesce(excluded.latest, s.latest)
+-- name: skip
+-- How many records of a part had been counted before.
+UPDATE records_upload SET repeated = repeated + %(repeated)s WHERE book = %(book)s AND id = %(id)s AND state = 'staged'
 
 -- name: finish
--- An upload whose parts are all there, locked until we commit.
-UPDATE records_upload SET digest = %(digest)s WHERE book = %(book)s AND id = %(id)s AND state = 'staged' AND records = %(records)s
+-- An upload whose parts are all there, locked until we commit, and how many of its records had been counted before.
+SELECT u.repeated FROM records_upload AS u
+WHERE u.book = %(book)s AND u.id = %(id)s AND u.state = 'staged' AND u.records = %(records)s AND u.digest = %(digest)s
+    AND NOT u.robbed
+FOR UPDATE
 
--- name: count_staged
--- Remembers what an upload adds, and adds it to the sums of its round; the structure is locked already.
-WITH kept AS (
-    INSERT INTO records_delta (book, structure, round, key, organisation, metric, change, count, total, least, most, latest)
-    SELECT s.book, %(structure)s, %(round)s, s.key, %(organisation)s, s.metric, %(change)s, s.count, s.total, s.least, s.most,
-        s.latest
-    FROM records_staged AS s WHERE s.book = %(book)s AND s.upload = %(upload)s
-)
-
-INSERT INTO records_aggregate AS a (
-    book, structure, round, key, organisation, metric, count, total, least, most, latest, first_at, last_at
-)
-SELECT s.book, %(structure)s, %(round)s, s.key, %(organisation)s, s.metric, s.count, s.total, s.least, s.most, s.latest,
-    %(at)s AS first_at, %(at)s AS last_at
-FROM records_staged AS s WHERE s.book = %(book)s AND s.upload = %(upload)s
-ON CONFLICT (book, structure, round, key, organisation, metric) DO UPDATE
-SET count = a.count + excluded.count, total = a.total + excluded.total, least = least(a.least, excluded.least),
-    most = greatest(a.most, excluded.most), latest = coalesce(excluded.latest, a.latest), last_at = excluded.last_at
+-- name: hold
+-- How far an upload is, once whoever works on it is done: nobody does until we commit.
+SELECT u.state, u.records FROM records_upload AS u WHERE u.book = %(book)s AND u.id = %(id)s FOR UPDATE
 
 -- name: drop_staged
--- What has been counted, or will never be.
-DELETE FROM records_staged WHERE book = %(book)s AND upload = %(upload)s
+-- Sums of an upload that was never counted.
+DELETE FROM records_staged AS s USING records_upload AS u
+WHERE u.book = %(book)s AND u.id = %(upload)s AND u.state = 'staged' AND s.book = u.book AND s.upload = u.id
 
 -- name: drop_records
 -- Records of an upload that was never counted.

@@ -1,11 +1,13 @@
 """States: what a structure's sums are, were after any change, or were at any instant; and its history, change by change.
 
-Promise: no state is stored whole; a past one is the sum of what each change added, and never changes.
+Promise: a past state is the sum of what each change added, and never changes; it costs by what was added since the snapshot
+before it, however long its round was. What waits to be merged is in every answer.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import groupby
 from typing import Any, cast
 from uuid import UUID
 
@@ -55,6 +57,11 @@ class _Count:
 
 
 @dataclass(frozen=True, slots=True)
+class _Start:
+    change: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Key:
     key: str
 
@@ -64,7 +71,7 @@ _Summed = dict[str, dict[str, list[Cell]]]
 
 async def aggregates(tx: Tx, structure: Structure, round_: int) -> dict[str, Any]:
     """Return the sums of a round as they are, by key and metric."""
-    if structure.aggregating.counts:
+    if structure.aggregating.counts and not await _pending(tx, structure, round_):
         values: dict[str, object] = {
             "book": tx.book, "structure": structure.number, "round": round_, "most": EVERY,
         }  # fmt: skip
@@ -79,9 +86,25 @@ async def aggregates(tx: Tx, structure: Structure, round_: int) -> dict[str, Any
 async def cells(tx: Tx, structure: Structure, round_: int, change: int | None = None) -> Cells:
     """Return the cells of a round, as they are or as they were after a change."""
     values = {"book": tx.book, "structure": structure.number, "round": round_, "most": EVERY}
-    if change is None:
-        return _by_key(await tx.rows(_sql["cells"], _Row, **values), structure)
-    return _by_key(await tx.rows(_sql["cells_then"], _Row, **values, change=change), structure)
+    if change is not None:
+        return await _cells_then(tx, structure, round_, change)
+    if await _pending(tx, structure, round_):
+        values.pop("most")
+        return _by_key(await tx.rows(_sql["cells_whole"], _Row, **values), structure)
+    return _by_key(await tx.rows(_sql["cells"], _Row, **values), structure)
+
+
+async def _cells_then(tx: Tx, structure: Structure, round_: int, change: int) -> Cells:
+    values: dict[str, object] = {"book": tx.book, "structure": structure.number, "change": change}
+    base = await tx.row(_sql["base"], _Start, **values, round=round_)
+    rows = await tx.rows(_sql["cells_then"], _Row, **values, base=0 if base is None else base.change)
+    return _by_key(rows, structure)
+
+
+async def _pending(tx: Tx, structure: Structure, round_: int) -> bool:
+    """Tell whether sums wait to be merged; of a round that is over, none come to those that wait."""
+    found = await tx.row(_sql["pending"], _Count, book=tx.book, structure=structure.number, round=round_)
+    return found is not None and found.count > 0
 
 
 async def settled(tx: Tx, structure: Structure, round_: int) -> dict[str, Any]:
@@ -101,18 +124,17 @@ async def current(tx: Tx, structure: Structure) -> dict[str, Any]:
 
 async def after(tx: Tx, structure: Structure, change: int) -> dict[str, Any]:
     """Return a structure as it stands after an upload, with all of its sums, or of many, with those that it touched."""
-    count = await tx.row(
-        _sql["count_keys"], _Count, book=tx.book, structure=structure.number, round=structure.round, most=KEYS_SHOWN_MAX + 1
-    )
+    values: dict[str, object] = {"book": tx.book, "structure": structure.number, "round": structure.round}
+    if await _pending(tx, structure, structure.round):
+        count = await tx.row(_sql["count_keys_whole"], _Count, **values)
+    else:
+        count = await tx.row(_sql["count_keys"], _Count, **values, most=KEYS_SHOWN_MAX + 1)
     if count is None or count.count <= KEYS_SHOWN_MAX:
         return await current(tx, structure)
     touched = await tx.rows(
         _sql["touched"], _Key, book=tx.book, structure=structure.number, change=change, most=KEYS_SHOWN_MAX
     )
-    rows = await tx.rows(
-        _sql["cells_of"], _Row, book=tx.book, structure=structure.number, round=structure.round,
-        keys=[each.key for each in touched],
-    )  # fmt: skip
+    rows = await tx.rows(_sql["cells_of"], _Row, **values, keys=[each.key for each in touched])
     return _with(structure.shown(), shown(_by_key(rows, structure), structure.aggregating)) | {"partial": True}
 
 
@@ -141,11 +163,12 @@ async def _unfolded(tx: Tx, structure: Structure, updates: Sequence[Change]) -> 
     first, last = updates[0], updates[-1]
     base = await cells(tx, structure, first.round, first.change)
     there: _Summed = {key: {name: list(its) for name, its in metrics.items()} for key, metrics in base.items()}
-    values = {"book": tx.book, "structure": structure.number, "round": first.round}
+    values = {"book": tx.book, "structure": structure.number}
     rows = await tx.rows(_sql["deltas"], _Row, **values, after=first.change - 1, until=last.change)
+    by_change = {change: list(its) for change, its in groupby(rows, key=lambda row: row.change)}
     found: dict[int, dict[str, Any]] = {}
     for each in updates:
-        added = [row for row in rows if row.change == each.change]
+        added = by_change.get(each.change, [])
         if each is not first:
             for row in added:
                 _add(there, row, structure, each.at)

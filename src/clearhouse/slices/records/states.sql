@@ -11,54 +11,101 @@ FROM records_aggregate AS a
 WHERE a.book = %(book)s AND a.structure = %(structure)s AND a.round = %(round)s
 ORDER BY a.key, a.organisation, a.metric LIMIT %(most)s
 
+-- name: pending
+-- Whether sums of a round wait to be merged.
+SELECT count(*) AS count FROM (
+    SELECT FROM records_pending AS p
+    WHERE p.book = %(book)s AND p.structure = %(structure)s AND p.round = %(round)s LIMIT 1
+) AS n
+
+-- name: cells_whole
+-- The sums of a round with those that wait to be merged.
+SELECT t.key, t.metric, t.organisation, sum(t.count)::bigint AS count, sum(t.total) AS total, min(t.least) AS least,
+    max(t.most) AS most, (array_agg(t.latest ORDER BY t.change DESC) FILTER (WHERE t.latest IS NOT NULL))[1] AS latest,
+    min(t.first_at) AS first_at, max(t.last_at) AS last_at
+FROM (
+    SELECT a.key, a.metric, a.organisation, a.latest_change AS change, a.count, a.total, a.least, a.most, a.latest, a.first_at,
+        a.last_at
+    FROM records_aggregate AS a
+    WHERE a.book = %(book)s AND a.structure = %(structure)s AND a.round = %(round)s
+    UNION ALL
+    SELECT s.key, s.metric, s.organisation, p.change, s.count, s.total, s.least, s.most, s.latest, p.at AS first_at,
+        p.at AS last_at
+    FROM records_pending AS p JOIN records_staged AS s ON s.book = p.book AND s.upload = p.upload AND s.key > p.merged
+    WHERE p.book = %(book)s AND p.structure = %(structure)s AND p.round = %(round)s
+) AS t
+GROUP BY t.key, t.organisation, t.metric
+ORDER BY t.key COLLATE "C", t.organisation COLLATE "C", t.metric
+
 -- name: cells_of
 -- The same for these keys.
-SELECT a.key, a.metric, a.organisation, a.count, a.total, a.least, a.most, a.latest, a.first_at, a.last_at
+SELECT t.key, t.metric, t.organisation, sum(t.count)::bigint AS count, sum(t.total) AS total, min(t.least) AS least,
+    max(t.most) AS most, (array_agg(t.latest ORDER BY t.change DESC) FILTER (WHERE t.latest IS NOT NULL))[1] AS latest,
+    min(t.first_at) AS first_at, max(t.last_at) AS last_at
 FROM (
-    SELECT %(book)s::int AS book, %(structure)s::int AS structure, %(round)s::bigint AS round, k.key
-    FROM unnest(%(keys)s::text[]) AS k (key) OFFSET 0
-) AS asked
-JOIN records_aggregate AS a
-    ON a.book = asked.book AND a.structure = asked.structure AND a.round = asked.round AND a.key = asked.key COLLATE "C"
-ORDER BY a.key, a.organisation, a.metric
+    SELECT a.key, a.metric, a.organisation, a.latest_change AS change, a.count, a.total, a.least, a.most, a.latest, a.first_at,
+        a.last_at
+    FROM (SELECT k.key FROM unnest(%(keys)s::text[]) AS k (key) OFFSET 0) AS asked
+    JOIN records_aggregate AS a
+        ON a.book = %(book)s AND a.structure = %(structure)s AND a.round = %(round)s AND a.key = asked.key COLLATE "C"
+    UNION ALL
+    SELECT s.key, s.metric, s.organisation, p.change, s.count, s.total, s.least, s.most, s.latest, p.at AS first_at,
+        p.at AS last_at
+    FROM records_pending AS p
+    CROSS JOIN (SELECT k.key FROM unnest(%(keys)s::text[]) AS k (key) OFFSET 0) AS asked
+    JOIN records_staged AS s
+        ON s.book = p.book AND s.upload = p.upload AND s.key = asked.key COLLATE "C" AND s.key > p.merged
+    WHERE p.book = %(book)s AND p.structure = %(structure)s AND p.round = %(round)s
+) AS t
+GROUP BY t.key, t.organisation, t.metric
+ORDER BY t.key COLLATE "C", t.organisation COLLATE "C", t.metric
 
--- name: cells_then
--- The sums of a round as they were after a change: what every change up to it had added.
-SELECT d.key, d.metric, d.organisation, sum(d.count)::bigint AS count, sum(d.total) AS total, min(d.least) AS least,
-    max(d.most) AS most, (array_agg(d.latest ORDER BY d.change DESC))[1] AS latest,
-    (
-        SELECT c.at FROM records_change AS c WHERE c.book = d.book AND c.structure = d.structure AND c.change = min(d.change)
-    ) AS first_at,
-    (
-        SELECT c.at FROM records_change AS c WHERE c.book = d.book AND c.structure = d.structure AND c.change = max(d.change)
-    ) AS last_at
-FROM records_delta AS d
-WHERE d.book = %(book)s AND d.structure = %(structure)s AND d.round = %(round)s AND d.change <= %(change)s
-    AND d.change > coalesce((
+-- name: base
+-- After which change a state is found by what was added since: the last one of which there is a snapshot, or that ended a round.
+SELECT greatest(
+    coalesce((
         SELECT e.change FROM records_round AS e
         WHERE e.book = %(book)s AND e.structure = %(structure)s AND e.round = %(round)s - 1
+    ), 0),
+    coalesce((
+        SELECT n.change FROM records_snapshot AS n
+        WHERE n.book = %(book)s AND n.structure = %(structure)s AND n.change <= %(change)s ORDER BY n.change DESC LIMIT 1
     ), 0)
-GROUP BY d.book, d.structure, d.key, d.organisation, d.metric
-ORDER BY d.key, d.organisation, d.metric LIMIT %(most)s
+) AS change
+
+-- name: cells_then
+-- The sums of a round as they were after a change.
+SELECT t.key, t.metric, t.organisation, t.count, t.total, t.least, t.most, t.latest, t.first_at, t.last_at
+FROM records_then(%(book)s, %(structure)s, %(base)s, %(change)s) AS t
+ORDER BY t.key COLLATE "C", t.organisation COLLATE "C", t.metric
 
 -- name: count_keys
--- How many keys a round has, counted up to a limit.
+-- How many keys a round has whose sums are merged, counted up to a limit.
 SELECT count(*) AS count FROM (
     SELECT DISTINCT a.key FROM records_aggregate AS a
     WHERE a.book = %(book)s AND a.structure = %(structure)s AND a.round = %(round)s LIMIT %(most)s
 ) AS k
 
+-- name: count_keys_whole
+-- The same with those that wait to be merged.
+SELECT count(*) AS count FROM (
+    SELECT a.key FROM records_aggregate AS a
+    WHERE a.book = %(book)s AND a.structure = %(structure)s AND a.round = %(round)s
+    UNION
+    SELECT s.key FROM records_pending AS p JOIN records_staged AS s ON s.book = p.book AND s.upload = p.upload
+    WHERE p.book = %(book)s AND p.structure = %(structure)s AND p.round = %(round)s
+) AS k
+
 -- name: deltas
--- What the changes after one and up to another added to a round, in order.
+-- What the changes after one and up to another added, in order.
 SELECT d.change, d.key, d.metric, d.organisation, d.count, d.total, d.least, d.most, d.latest
-FROM records_delta AS d
-WHERE d.book = %(book)s AND d.structure = %(structure)s AND d.round = %(round)s AND d.change > %(after)s AND d.change <= %(until)s
-ORDER BY d.change, d.key, d.organisation, d.metric
+FROM records_added(%(book)s, %(structure)s, %(after)s, %(until)s) AS d
+ORDER BY d.change, d.key COLLATE "C", d.organisation COLLATE "C", d.metric
 
 -- name: touched
 -- The keys that a change touched.
-SELECT DISTINCT d.key FROM records_delta AS d
-WHERE d.book = %(book)s AND d.structure = %(structure)s AND d.change = %(change)s ORDER BY d.key LIMIT %(most)s
+SELECT DISTINCT d.key COLLATE "C" AS key FROM records_added(%(book)s, %(structure)s, %(change)s - 1, %(change)s) AS d
+ORDER BY 1 LIMIT %(most)s
 
 -- name: changes
 -- Changes of a structure, newest first.
@@ -75,20 +122,24 @@ ORDER BY c.at DESC, c.change DESC LIMIT 1
 -- name: trace
 -- The records of a key in a round, with the change that counted each.
 SELECT c.change, r.upload, r.place, u.organisation, r.body, c.at
-FROM (
-    SELECT DISTINCT d.change FROM records_delta AS d
-    WHERE d.book = %(book)s AND d.structure = %(structure)s AND d.round = %(round)s AND d.key = %(key)s
-        AND d.change >= greatest(%(change)s, coalesce((
-            SELECT e.change FROM records_round AS e
-            WHERE e.book = %(book)s AND e.structure = %(structure)s AND e.round = %(round)s - 1
-        ), 0))
-        AND d.change <= coalesce((
-            SELECT e.change FROM records_round AS e
-            WHERE e.book = %(book)s AND e.structure = %(structure)s AND e.round = %(round)s
-        ), 9223372036854775807)
-) AS touched
-JOIN records_change AS c ON c.book = %(book)s AND c.structure = %(structure)s AND c.change = touched.change
+FROM records_change AS c
 JOIN records_upload AS u ON u.book = c.book AND u.id = c.upload
 JOIN records_record AS r ON r.book = c.book AND r.upload = c.upload AND r.key = %(key)s
-WHERE (c.change, r.place) > (%(change)s, %(place)s)
+WHERE c.book = %(book)s AND c.structure = %(structure)s AND c.operation = 'Update' AND c.round = %(round)s
+    AND c.change >= greatest(%(change)s, coalesce((
+        SELECT e.change FROM records_round AS e
+        WHERE e.book = %(book)s AND e.structure = %(structure)s AND e.round = %(round)s - 1
+    ), 0))
+    AND c.change <= coalesce((
+        SELECT e.change FROM records_round AS e
+        WHERE e.book = %(book)s AND e.structure = %(structure)s AND e.round = %(round)s
+    ), 9223372036854775807)
+    AND (
+        EXISTS (
+            SELECT FROM records_delta AS d
+            WHERE d.book = c.book AND d.structure = c.structure AND d.change = c.change AND d.key = %(key)s
+        )
+        OR EXISTS (SELECT FROM records_staged AS s WHERE s.book = c.book AND s.upload = c.upload AND s.key = %(key)s)
+    )
+    AND (c.change, r.place) > (%(change)s, %(place)s)
 ORDER BY c.change, r.place LIMIT %(most)s

@@ -70,6 +70,8 @@ class _Table:
         if not row:
             return b""
         if not self._names:
+            if len(set(row)) != len(row):
+                raise Unparsable(place="the header", problem="it names a column twice")
             self._names = row
             return b""
         self._rows += 1
@@ -97,14 +99,15 @@ async def parts(body: AsyncIterable[bytes], *, table: bool = False) -> AsyncIter
 
 async def _lines(body: AsyncIterable[bytes]) -> AsyncIterator[list[bytes]]:
     rest: list[bytes] = []
-    size = 0
+    size, line = 0, 1
     async for piece in body:
         first, *others = piece.split(b"\n")
         rest.append(first)
         size += len(first)
         if size > LINE_BYTES_MAX:
-            raise Unparsable(place="the body", problem=f"a line has at most {LINE_BYTES_MAX} bytes")
+            raise Unparsable(place=f"line {line}", problem=f"a line has at most {LINE_BYTES_MAX} bytes")
         if others:
+            line += len(others)
             yield [b"".join(rest), *others[:-1]]
             rest = [others[-1]]
             size = len(others[-1])

@@ -21,7 +21,9 @@ from clearhouse.kernel.db.arrays import array, hexes, texts
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.refusals import Refusal
-from clearhouse.slices.records import structures
+from clearhouse.slices.records import identities, merging, structures
+from clearhouse.slices.records.identities import Brought, Left, Run
+from clearhouse.slices.records.merging import Waiting
 from clearhouse.slices.records.parsing import Parsed, Sum, lines_of, reader
 from clearhouse.slices.records.refusals import UploadReused
 from clearhouse.slices.records.structures import Head, Structure, cut_of
@@ -89,19 +91,13 @@ class Noted:
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    structure: int
-    id: str
-    upload: UUID
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Going:
     """An upload on its way: who asked, what is left of it, and its change."""
 
     asked: Asked[Upload]
     parsed: Parsed
+    runs: list[Run]
     repeated: int = 0
     change: int = 0
     round: int = 0
@@ -118,26 +114,27 @@ def uploaded(
 
 
 def id_of(structure: Structure, name: str, part: int | None = None) -> UUID:
-    """Return the id of an upload that its sender calls so."""
-    return ids.derived("records.upload", str(structure.number), name, "" if part is None else str(part))
+    """Return the id of an upload that its sender calls so; its first part has the same: no two modes share a name."""
+    return ids.derived("records.upload", str(structure.number), name, str(part) if part else "")
 
 
 async def upload(tx: Tx, asked: Sequence[Asked[Upload]], at: datetime) -> list[Counted | Refusal]:
     """Keep and count uploads; those that were there before are answered as they were then."""
     new = await _opened(tx, asked, at)
-    going = [_Going(each, each.command.parsed) for each in new]
-    await _without_known(tx, going)
+    going, refused = await _sifted(tx, new)
     if going:
-        _keep(tx, going)
+        keep(tx, [(each.asked.id, *run) for each in going for run in each.runs])
+        few = _set_aside(tx, going)
         places = await cuts.enter(tx, sorted({cut_of(each.asked.command.settleid) for each in going}))
         heads = await _numbered(tx, going, places, at)
-        count(tx, [_counted(each) for each in going], max(head.at for head in heads.values()))
+        count(tx, [_counted(each) for each in going if each in few], max(head.at for head in heads.values()))
+        merging.wait(tx, [_waiting(each, heads) for each in going if each not in few])
         noted = [
             Noted(each.asked.id, each.change, each.round, each.parsed.records, each.repeated, each.asked.command.by)
             for each in going
         ]
         note(tx, noted, [heads[each.asked.command.structure] for each in going])
-    return await _answers(tx, asked, going)
+    return await _answers(tx, asked, going, refused)
 
 
 async def _opened(tx: Tx, asked: Sequence[Asked[Upload]], at: datetime) -> list[Asked[Upload]]:
@@ -153,48 +150,63 @@ async def _opened(tx: Tx, asked: Sequence[Asked[Upload]], at: datetime) -> list[
     return [first[each] for each in sorted(new)]
 
 
-async def _without_known(tx: Tx, going: Sequence[_Going]) -> None:
-    """Leave out what has an id that the structure has met, in whatever upload."""
-    brought = [(each.asked, own) for each in going for own in each.parsed.known.values()]
-    if not brought:
-        return
-    rows = await tx.rows(
-        _sql["know"], _Known, book=tx.book, ids=texts([own for _, own in brought]),
-        structures=array([asked.command.structure for asked, _ in brought]),
-        uploads=array([asked.id for asked, _ in brought]),
-    )  # fmt: skip
-    new = {(row.upload, row.id) for row in rows}
-    for each in going:
-        await _reduced(tx, each, {own for upload_, own in new if upload_ == each.asked.id})
+async def _sifted(tx: Tx, new: Sequence[Asked[Upload]]) -> tuple[list[_Going], dict[UUID, Refusal]]:
+    """Leave out records that were there before under their ids, and whole uploads of which one was another."""
+    having = [each for each in new if each.command.parsed.known]
+    brought = [Brought(each.id, each.command.structure, _apart(each.command), each.command.parsed) for each in having]
+    sifted = await identities.sift(tx, brought) if brought else []
+    repeated = {each.id: answer for each, answer in zip(having, sifted, strict=True)}
+    going: list[_Going] = []
+    refused: dict[UUID, Refusal] = {}
+    for each in new:
+        its = repeated.get(each.id, set())
+        if isinstance(its, Refusal):
+            refused[each.id] = its
+            continue
+        part = await left(tx, each.command.settleid, each.command.parsed, its)
+        going.append(_Going(each, part.parsed, part.runs, part.repeated))
+    if refused:
+        await tx.do(_sql["forget"], book=tx.book, ids=array(refused))
+    return going, refused
 
 
-async def _reduced(tx: Tx, going: _Going, new: set[str]) -> None:
-    lines = going.parsed.bodies.encode().split(b"\n")
-    left: list[bytes] = []
-    for place, line in enumerate(lines):
-        own = going.parsed.known.get(place)
-        if own is None or own in new:
-            left.append(line)
-        new.discard(own or "")
-    going.repeated = len(lines) - len(left)
-    if going.repeated:
-        structure = await structures.find(tx, going.asked.command.settleid)
-        going.parsed = reader(structure).read(left) if left else Parsed(0, "", "", {}, {})
+async def left(tx: Tx, settleid: str, parsed: Parsed, repeated: set[int]) -> Left:
+    """Return what is left of records without these lines."""
+    if not repeated:
+        return identities.whole(parsed)
+    return identities.left_of(reader(await structures.find(tx, settleid)), parsed, repeated)
 
 
-def _keep(tx: Tx, going: Sequence[_Going]) -> None:
-    kept = [each for each in going if each.parsed.records]
-    if kept:
-        keep(tx, [(each.asked.id, 0, each.parsed) for each in kept])
+def keep(tx: Tx, runs: Sequence[tuple[UUID, int, str, str]]) -> None:
+    """Keep records as they came: keys and bodies of those that follow each other, after so many of their upload."""
+    if runs:
+        tx.later(
+            _sql["keep"], book=tx.book, uploads=array([upload_ for upload_, *_ in runs]),
+            before=array([before for _, before, *_ in runs]), keys=BETWEEN.join([keys for *_, keys, _ in runs]),
+            bodies=BETWEEN.join([bodies for *_, bodies in runs]),
+        )  # fmt: skip
 
 
-def keep(tx: Tx, parts: Sequence[tuple[UUID, int, Parsed]]) -> None:
-    """Keep records as they came, each after so many others of its upload."""
-    tx.later(
-        _sql["keep"], book=tx.book, uploads=array([upload_ for upload_, _, _ in parts]),
-        before=array([before for _, before, _ in parts]), keys=BETWEEN.join([parsed.keys for *_, parsed in parts]),
-        bodies=BETWEEN.join([parsed.bodies for *_, parsed in parts]),
-    )  # fmt: skip
+def _set_aside(tx: Tx, going: Sequence[_Going]) -> list[_Going]:
+    """Keep what large uploads add, to be merged later; return the others, which are counted under the cut."""
+    few: list[_Going] = []
+    rows = 0
+    for each in sorted(going, key=lambda each: len(each.parsed.sums)):
+        rows += len(each.parsed.sums)
+        if len(each.parsed.sums) <= merging.ROWS_AT_ONCE and rows <= 2 * merging.ROWS_AT_ONCE:
+            few.append(each)
+        else:
+            merging.set_aside(tx, each.asked.id, _apart(each.asked.command), each.parsed.sums)
+    return few
+
+
+def _waiting(going: _Going, heads: dict[int, Head]) -> Waiting:
+    number = going.asked.command.structure
+    return Waiting(number, going.round, going.change, going.asked.id, heads[number].at)
+
+
+def _apart(command: Upload) -> str:
+    return command.organisation if command.apart else ""
 
 
 async def _numbered(tx: Tx, going: Sequence[_Going], places: dict[str, int], at: datetime) -> dict[int, Head]:
@@ -225,8 +237,7 @@ class Addition:
 
 def _counted(going: _Going) -> Addition:
     command = going.asked.command
-    apart = command.organisation if command.apart else ""
-    return Addition(command.structure, going.round, going.change, apart, going.parsed.sums)
+    return Addition(command.structure, going.round, going.change, _apart(command), going.parsed.sums)
 
 
 def count(tx: Tx, additions: Sequence[Addition], at: datetime) -> None:
@@ -267,11 +278,18 @@ def note(tx: Tx, noted: Sequence[Noted], heads: Sequence[Head]) -> None:
     )  # fmt: skip
 
 
-async def _answers(tx: Tx, asked: Sequence[Asked[Upload]], going: Sequence[_Going]) -> list[Counted | Refusal]:
+async def _answers(
+    tx: Tx, asked: Sequence[Asked[Upload]], going: Sequence[_Going], refused: dict[UUID, Refusal]
+) -> list[Counted | Refusal]:
     fresh = {id(each.asked): each for each in going}
-    old = [each.id for each in asked if id(each) not in fresh]
+    old = [each.id for each in asked if id(each) not in fresh and each.id not in refused]
     kept = {row.id: row for row in await find(tx, old)} if old else {}
-    return [_fresh(fresh[id(each)]) if id(each) in fresh else answer(each.command, kept[each.id]) for each in asked]
+    return [
+        refused[each.id] if each.id in refused
+        else _fresh(fresh[id(each)]) if id(each) in fresh
+        else answer(each.command, kept[each.id])
+        for each in asked
+    ]  # fmt: skip
 
 
 async def find(tx: Tx, wanted: Sequence[UUID]) -> list[Kept]:

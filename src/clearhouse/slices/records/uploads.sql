@@ -16,15 +16,6 @@ SELECT u.id, u.structure, u.state, u.digest, u.organisation, u.records, u.repeat
 FROM (SELECT %(book)s::int AS book, a.id FROM unnest(%(ids)s::uuid[]) AS a (id) OFFSET 0) AS asked
 JOIN records_upload AS u ON u.book = asked.book AND u.id = asked.id
 
--- name: know
--- Ids that records brought along and that the structure has not met; in their order, so that nobody waits in a circle.
-INSERT INTO records_known (book, structure, id, upload)
-SELECT %(book)s, k.structure, k.id, k.upload
-FROM unnest(%(structures)s::int[], %(ids)s::text[], %(uploads)s::uuid[]) AS k (structure, id, upload)
-ORDER BY k.structure, k.id
-ON CONFLICT (book, structure, id) DO NOTHING
-RETURNING structure, id, upload
-
 -- name: keep
 -- Records as they came.
 INSERT INTO records_record (book, upload, place, key, body)
@@ -53,15 +44,16 @@ WITH new AS (
 )
 
 INSERT INTO records_aggregate AS a (
-    book, structure, round, key, organisation, metric, count, total, least, most, latest, first_at, last_at
+    book, structure, round, key, organisation, metric, count, total, least, most, latest, latest_change, first_at, last_at
 )
 SELECT %(book)s, n.structure, n.round, n.key, n.organisation, n.metric, sum(n.count)::bigint, sum(n.total), min(n.least),
-    max(n.most), (array_agg(n.latest ORDER BY n.change DESC))[1], %(at)s AS first_at, %(at)s AS last_at
+    max(n.most), (array_agg(n.latest ORDER BY n.change DESC))[1], max(n.change), %(at)s AS first_at, %(at)s AS last_at
 FROM new AS n
 GROUP BY n.structure, n.round, n.key, n.organisation, n.metric
 ON CONFLICT (book, structure, round, key, organisation, metric) DO UPDATE
 SET count = a.count + excluded.count, total = a.total + excluded.total, least = least(a.least, excluded.least),
-    most = greatest(a.most, excluded.most), latest = coalesce(excluded.latest, a.latest), last_at = excluded.last_at
+    most = greatest(a.most, excluded.most), latest = coalesce(excluded.latest, a.latest),
+    latest_change = excluded.latest_change, last_at = excluded.last_at
 
 -- name: note
 -- Uploads as changes of their structures.
@@ -82,3 +74,7 @@ FROM (
         AS c (id, change, round, records, repeated) OFFSET 0
 ) AS n
 WHERE u.book = n.book AND u.id = n.id AND u.state = 'staged'
+
+-- name: forget
+-- Uploads that are refused: nothing of them stays.
+DELETE FROM records_upload WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[]) AND state = 'staged'

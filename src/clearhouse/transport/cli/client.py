@@ -19,6 +19,7 @@ URL_FILE = "url"
 KEY_FILE = "admin.key"
 SECONDS_MAX = 300.0
 PAGE = 1_000
+DATA = b"data: "
 
 
 class ServerAway(Refusal):
@@ -75,9 +76,9 @@ class Client:
         """Post items as NDJSON and return their results in order."""
         return self.content(path, content, media="application/x-ndjson", key=key, **query)["results"]
 
-    def content(self, path: str, content: bytes, *, media: str, key: str, **query: object) -> Any:
+    def content(self, path: str, content: bytes, *, media: str, key: str | None, **query: object) -> Any:
         """Post the bytes of a file as what they are."""
-        headers = {"Idempotency-Key": key, "Content-Type": media}
+        headers = {"Content-Type": media} | ({} if key is None else {"Idempotency-Key": key})
         return self._asked("POST", path, query=query, headers=headers, content=content)
 
     def stream_up(self, path: str, pieces: Iterable[bytes], media_type: str, **query: object) -> Any:
@@ -103,6 +104,14 @@ class Client:
                 answer.read()
                 _refuse(answer)
             yield answer.iter_bytes()
+
+    def events(self, path: str, **query: object) -> Generator[str]:
+        """Give what a stream of events tells, the data of one event after another, as it comes."""
+        rest = b""
+        with self.stream(path, accept="text/event-stream", **query) as parts:
+            for part in parts:
+                *lines, rest = (rest + part).split(b"\n")
+                yield from (line.removeprefix(DATA).decode() for line in lines if line.startswith(DATA))
 
     def _asked(self, method: str, path: str, *, query: Mapping[str, object], **content: Any) -> Any:
         with self._answering():

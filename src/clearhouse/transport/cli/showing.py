@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.tree import Tree
 
 RIGHT = frozenset({
     "amount", "available", "balance", "captured", "credits", "debits", "difference", "exponent", "items", "number",
@@ -39,6 +41,28 @@ def show_all(items: Sequence[Mapping[str, Any]], columns: Iterable[str], *, json
     for each in items:
         table.add_row(*(_text(each.get(name)) for name in names))
     _console().print(table)
+
+
+def show_tree(answer: Mapping[str, Any], *, json: bool) -> None:
+    """Show what is made up of parts: each line an amount, what it is, and below it what it is made up of."""
+    if json:
+        _json(answer)
+    else:
+        for each in (answer["tree"], *answer.get("afterwards", ())):
+            _console().print(_branch(each, Tree("")).children[0])
+
+
+def _branch(node: Mapping[str, Any], above: Tree) -> Tree:
+    words = [
+        node["amount"],
+        node["currency"],
+        node["what"].replace("_", " "),
+        *(node.get(name) for name in ("id", "note", "at", "day")),
+    ]
+    here = above.add(escape("  ".join(str(each) for each in words if each is not None)))
+    for each in node.get("parts", ()):
+        _branch(each, here)
+    return above
 
 
 def progress(title: str) -> Progress:

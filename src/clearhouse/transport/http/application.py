@@ -2,10 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from importlib.metadata import version
 from typing import Any, cast
 
-import msgspec
 from litestar import Litestar, MediaType, Request, Response, Router
 from litestar.connection import ASGIConnection
 from litestar.datastructures import MutableScopeHeaders
@@ -25,12 +23,12 @@ from clearhouse.transport.http.document import Document
 from clearhouse.transport.http.entrance import Application, Entrance
 from clearhouse.transport.http.express import Express
 from clearhouse.transport.http.feed import Feed
+from clearhouse.transport.http.health import VERSION, Check, Health, Pulse
 from clearhouse.transport.http.manual import manual
 from clearhouse.transport.http.problems import ANSWERS
 from clearhouse.transport.http.routes import get
 from clearhouse.transport.http.visits import here
 
-VERSION = version("clearhouse")
 BODY_BYTES_MAX = 1024 * 1024
 READ = frozenset({"application/json", NDJSON})
 CATALOGUE = "/api/v1/events/catalogue"
@@ -54,31 +52,20 @@ async def _tell_methods(message: Message, scope: Scope) -> None:
 Figures = Callable[[Tx], Awaitable[str]]
 
 
-class Health(msgspec.Struct, frozen=True):
-    """Whether the server can do its work."""
-
-    status: str
-    version: str
-
-
-class _One(msgspec.Struct, frozen=True):
-    one: int
-
-
-def application(
+def application(  # noqa: PLR0913 - what a server is put together from, each by its name
     routers: Sequence[Router], *, express: Sequence[Express] = (), door: Door, gate: Gate, limiter: Limiter,
     feed: Feed | None = None, catalogue: Mapping[str, Any] | None = None, figures: Sequence[Figures] = (),
+    checks: Sequence[Check] = (),
 ) -> Entrance:  # fmt: skip
     """Return an ASGI application for these routers, with the catalogue of the events that they make."""
-    registry = CollectorRegistry()
+    registry, pulse = CollectorRegistry(), Pulse(door.database, checks)
     document = Document()
 
     @get("/health", summary="Is the server well?", tags=["server"], security=[{}])
-    async def health() -> Health:
-        """Return that it is; 503 if it cannot reach its database."""
-        async with door.database.reading([]) as tx:
-            await tx.row("SELECT 1 AS one", _One)
-        return Health("ok", VERSION)
+    async def health() -> Response[Health]:
+        """Return how it is, and how every part behind it is; 503 if it cannot reach its database."""
+        found = await pulse.take()
+        return Response(found, status_code=503 if found.status == "down" else 200, headers={"cache-control": "no-store"})
 
     @get("/metrics", summary="Figures for Prometheus", tags=["server"], media_type=MediaType.TEXT)
     async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:

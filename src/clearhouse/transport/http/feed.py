@@ -3,9 +3,16 @@
 Promise: whoever follows waits without asking the database, and is told to go when the server ends.
 """
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.listening import Bell, listen
+from clearhouse.kernel.journal import events
+from clearhouse.kernel.journal.events import Cursor, Page
 from clearhouse.kernel.journal.readers import CHANNEL
+
+READ_MOST = 500
+LOOK_SECONDS = 1.0
 
 
 class Feed:
@@ -18,6 +25,19 @@ class Feed:
     async def run(self, database: Database) -> None:
         """Ring with every announcement of new events, until cancelled."""
         await listen(database, CHANNEL, self.bell)
+
+    async def pages(
+        self, database: Database, book: int, cursor: Cursor, may: Callable[[], Awaitable[bool]]
+    ) -> AsyncIterator[Page]:
+        """Give the events of a book page by page, some of them empty, as long as somebody may and the server is there."""
+        while not self.is_over and await may():
+            strokes = self.bell.strokes
+            async with database.reading([book]) as tx:
+                page = await events.after(tx, cursor, most=READ_MOST)
+            yield page
+            if page.cursor == cursor:
+                await self.bell.after(strokes, LOOK_SECONDS)
+            cursor = page.cursor
 
     def end(self) -> None:
         """Send everybody home."""

@@ -14,6 +14,7 @@ from clearhouse.kernel.access.roles import Scope
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.commands.submitting import Door
 from clearhouse.kernel.db.database import Tx
+from clearhouse.refusals import Kind as RefusalKind
 from clearhouse.refusals import Refusal
 from clearhouse.transport.http.feed import Feed
 
@@ -68,6 +69,15 @@ class Visit:
         number = self.caller.book(book)
         require(self.caller, scope, number)
         return number
+
+    async def may_still(self, scope: Scope, book: int, *credential: str | None) -> bool:
+        """Tell whether a credential that was good is good yet, for whoever stays long."""
+        try:
+            return (await self.gate.caller(*credential)).allows(scope, book)
+        except Refusal as refusal:
+            if refusal.kind is RefusalKind.UNAUTHENTICATED:
+                return False
+            raise
 
     @asynccontextmanager
     async def reading(self, scope: Scope, book: str | None = None) -> AsyncGenerator[Tx]:

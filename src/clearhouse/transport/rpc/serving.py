@@ -72,6 +72,12 @@ def visit() -> Visit:
     return _visit.get()
 
 
+def credential(context: Context) -> tuple[str | None, str | None]:
+    """Return what a call shows: an authorization, or a key."""
+    shown = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
+    return shown.get("authorization"), shown.get("x-api-key")
+
+
 class _Entrance(grpc.aio.ServerInterceptor):
     """Lets calls in: a credential each time, a deadline, and every fault as a refusal."""
 
@@ -132,8 +138,7 @@ class _Entrance(grpc.aio.ServerInterceptor):
         return entered
 
     async def _let_in(self, context: Context) -> Visit:
-        shown = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
-        caller = await self._gate.caller(shown.get("authorization"), shown.get("x-api-key"))
+        caller = await self._gate.caller(*credential(context))
         await self._limiter.take(caller.id)
         return Visit(caller, self._door, self._gate, self._feed)
 

@@ -1,0 +1,111 @@
+"""Uploads with many keys: counted by one row, seen whole at once, and merged part by part behind everybody's back."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from clearhouse.slices.records import merging, snapshots, states, streams, structures
+from house import House, ok
+
+BASE = "/settlement"
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+
+@pytest.fixture
+async def sender(house: House, monkeypatch: pytest.MonkeyPatch) -> httpx.AsyncClient:
+    monkeypatch.setattr(merging, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(streams, "LINES", 3)
+    return await house.caller("operator", name="sender")
+
+
+async def made(sender: httpx.AsyncClient, aggregation: str) -> None:
+    body = {"settleid": "calls", "aggregates": ["dur"], "aggregationType": aggregation, "primaryKey": "app"}
+    ok(await sender.post(f"{BASE}/create", json=body))
+
+
+async def streamed(sender: httpx.AsyncClient, *values: tuple[str, int]) -> Any:
+    body = b"\n".join(b'{"app":"%s","dur":%d}' % (key.encode(), dur) for key, dur in values)
+    return ok(await sender.post(f"{BASE}/calls/upload", content=body, headers=NDJSON))["output"]
+
+
+async def seen(sender: httpx.AsyncClient) -> list[Any]:
+    """Return everything that can be seen of a structure."""
+    paths = ("", "/history", "/settled", "/records?key=b", "/records?key=b&round=1")
+    return [ok(await sender.get(f"{BASE}/calls{path}")) for path in paths]
+
+
+async def rows(house: House, statement: str) -> Any:
+    async with house.database.reading([1]) as tx:
+        return (await tx.tuples(statement))[0][0]
+
+
+@pytest.mark.parametrize("aggregation", ["mcCounter", "sum", "min", "max", "latest", "1CDR"])
+async def test_what_is_seen_of_a_large_upload_is_the_same_before_while_and_after_it_is_merged(
+    house: House, sender: httpx.AsyncClient, aggregation: str
+) -> None:
+    await made(sender, aggregation)
+    large = [(key, number) for number, key in enumerate("abcdef" * 2)]
+    shown = await streamed(sender, *large)
+    assert set(shown["aggregates"]) == set("abcdef")
+    await streamed(sender, ("b", 99), ("g", -1))  # later, counted at once, and merged before what came first
+    before = await seen(sender)
+    assert await rows(house, "SELECT count(*) FROM records_aggregate") == 2
+    if aggregation == "latest":
+        assert before[0]["output"]["aggregates"]["b"] == {"dur": "99"}
+    due = await merging.waiting(house.database)
+    for parts in range(1, 10):
+        more = await merging.merge_part(house.database, due[0])
+        assert await seen(sender) == before
+        if not more:
+            assert parts == 4  # three with two keys each, and one that finds nothing more
+            break
+    assert await rows(house, "SELECT count(*) FROM records_aggregate") == 7
+    assert await merging.merge_due(house.database) == 0
+
+
+async def test_a_round_that_ends_before_its_uploads_are_merged_settles_all_of_them(
+    house: House, sender: httpx.AsyncClient
+) -> None:
+    await made(sender, "sum")
+    await streamed(sender, *((key, 1) for key in "abcdef"))
+    settled = ok(await sender.post(f"{BASE}/calls/settle"))["output"]
+    assert settled == {key: {"dur": "1"} for key in "abcdef"}
+    await streamed(sender, ("b", 5))
+    await asyncio.gather(merging.merge_due(house.database), merging.merge_due(house.database))
+    found = await seen(sender)
+    assert (found[2]["output"]["aggregates"], found[0]["output"]["aggregates"]) == (settled, {"b": {"dur": "5"}})
+
+
+async def test_of_many_keys_that_are_not_merged_an_update_answers_with_those_that_it_touched(
+    sender: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "KEYS_SHOWN_MAX", 5)
+    await made(sender, "sum")
+    await streamed(sender, *((key, 1) for key in "abcdef"))
+    shown = await streamed(sender, ("b", 5))
+    assert (shown["partial"], shown["aggregates"]) == (True, {"b": {"dur": "6"}})
+
+
+async def test_past_states_are_found_from_snapshots_which_are_fewer_than_what_was_added(
+    house: House, sender: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "CHANGES_BETWEEN", 2)
+    await made(sender, "latest")
+    taken = 0
+    for number in range(12):
+        await streamed(sender, ("a", number), (f"k{number % 4}", number))
+        taken += await snapshots.take_due(house.database)
+    assert 2 <= taken <= 5
+    added = await rows(house, "SELECT (SELECT count(*) FROM records_delta) + (SELECT count(*) FROM records_staged)")
+    assert await rows(house, "SELECT count(*) FROM records_snapshot_cell") <= added
+    history = ok(await sender.get(f"{BASE}/calls/history"))["output"]
+    states_ = [each.get("aggregates", {}).get("a", {}).get("dur") for each in reversed(history)]
+    assert states_ == [None, *map(str, range(12))]
+    async with house.database.reading([1]) as tx:
+        structure = await structures.find(tx, "calls")
+        there = [
+            states.shown(await states.cells(tx, structure, 1, change), structure.aggregating) for change in range(2, 14)
+        ]
+    assert there == [each["aggregates"] for each in reversed(history[:-1])]
