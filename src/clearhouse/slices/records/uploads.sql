@@ -27,7 +27,8 @@ CROSS JOIN LATERAL unnest(string_to_array(u.keys, U&'\000A'), string_to_array(u.
     WITH ORDINALITY AS r (key, body, place)
 
 -- name: count
--- Remembers what each change adds, and adds it to the sums of its round; the structures are locked already.
+-- Remembers what each change adds, and adds it to the sums of its round, row by row in one order: the structures are locked
+-- already, but what is merged meanwhile is not.
 WITH new AS (
     SELECT n.structure, n.round, n.key, n.organisation, n.metric, n.change, n.count, n.total, n.least, n.most, n.latest
     FROM unnest(
@@ -50,6 +51,7 @@ SELECT %(book)s, n.structure, n.round, n.key, n.organisation, n.metric, sum(n.co
     max(n.most), (array_agg(n.latest ORDER BY n.change DESC))[1], max(n.change), %(at)s AS first_at, %(at)s AS last_at
 FROM new AS n
 GROUP BY n.structure, n.round, n.key, n.organisation, n.metric
+ORDER BY n.structure, n.round, n.key COLLATE "C", n.organisation COLLATE "C", n.metric
 ON CONFLICT (book, structure, round, key, organisation, metric) DO UPDATE
 SET count = a.count + excluded.count, total = a.total + excluded.total, least = least(a.least, excluded.least),
     most = greatest(a.most, excluded.most), latest = coalesce(excluded.latest, a.latest),
