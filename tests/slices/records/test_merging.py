@@ -4,13 +4,15 @@ import asyncio
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from clearhouse.slices.records import merging, snapshots, states, streams, structures
 from house import House, ok
+from serving import until
 
 BASE = "/settlement"
-WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+WAITING = "SELECT 1 FROM pg_locks WHERE NOT granted"
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
@@ -40,6 +42,11 @@ async def seen(sender: httpx.AsyncClient) -> list[Any]:
 async def rows(house: House, statement: str) -> Any:
     async with house.database.reading([1]) as tx:
         return (await tx.tuples(statement))[0][0]
+
+
+def waits(dsn: str) -> bool:
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(WAITING).fetchone() is not None
 
 
 @pytest.mark.parametrize("aggregation", ["mcCounter", "sum", "min", "max", "latest", "1CDR"])
@@ -122,8 +129,7 @@ async def test_a_part_of_a_merge_holds_up_neither_who_settles_nor_who_adds_to_ot
     async with house.database.writing(book=1) as tx:
         await tx.tuples("SELECT FROM records_aggregate WHERE book = 1 AND key = 'b' FOR UPDATE")
         part = asyncio.create_task(merging.merge_part(house.database, due))
-        while await rows(house, WAITING) == 0:
-            await asyncio.sleep(0)
+        await asyncio.to_thread(until, lambda: waits(house.database.dsn))
         await streamed(sender, ("z", 1))
         settled = ok(await sender.post(f"{BASE}/calls/settle"))["output"]
         assert not part.done()

@@ -141,9 +141,15 @@ async def merge_due(database: Database) -> int:
         due = await waiting(database)
         if not due:
             return count
+        failed: list[DatabaseFault] = []
         for each in due:
-            while await merge_part(database, each, pace):
-                count += 1
+            try:
+                while await merge_part(database, each, pace):
+                    count += 1
+            except DatabaseFault as fault:  # the others have their turn all the same
+                failed.append(fault)
+        if failed:
+            raise failed[0]
 
 
 async def merge_part(database: Database, due: Due, pace: "Pace | None" = None) -> bool:

@@ -173,7 +173,7 @@ class Reader:
     def _number(self, given: Any, place: Callable[[], str]) -> Sum:
         if isinstance(given, bool) or not isinstance(given, int | Decimal | str):
             raise Unparsable(place=place(), problem="a number is wanted here, or a text that is one")
-        number = _exact(given)
+        number = number_of(given)
         if number is None:
             raise Unparsable(place=place(), problem="a number has at most 38 digits, and 38 after the point")
         shown = f"{number:f}"
@@ -199,11 +199,14 @@ def _digest(line: bytes, place: int) -> bytes:
 
 
 def _unparsable(place: int, error: Exception) -> Unparsable:
-    problems = {RecursionError: "it is nested too deep", InvalidOperation: "a number is beyond every bound"}
-    return Unparsable(place=f"record {place}", problem=problems.get(type(error), str(error)[:200].rstrip(".")))
+    if isinstance(error, RecursionError):
+        return Unparsable(place=f"record {place}", problem="it is nested too deep")
+    if isinstance(error, InvalidOperation):
+        return Unparsable(place=f"record {place}", problem="a number is beyond every bound")
+    return Unparsable(place=f"record {place}", problem=str(error)[:200].rstrip("."))
 
 
-def _exact(given: int | Decimal | str) -> Decimal | None:
+def number_of(given: int | Decimal | str) -> Decimal | None:
     """Return a number, or None for what is none, or longer than any that is counted here."""
     if isinstance(given, str) and _FINE.fullmatch(given) is None:
         return None

@@ -1,4 +1,4 @@
-"""Streams: uploads of any length, cut into parts of so many lines and bytes as they come; nothing is read faster than it is written.
+"""Streams: uploads of any length, cut into parts of so many lines and bytes; nothing is read faster than it is written.
 
 Promise: parts are cut by lines alone, never by what arrived together, so the same upload has the same parts again.
 """

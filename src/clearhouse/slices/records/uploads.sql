@@ -77,6 +77,13 @@ FROM (
 ) AS n
 WHERE u.book = n.book AND u.id = n.id AND u.state = 'staged'
 
+-- name: arriving
+-- Uploads of a structure that are kept part by part and not counted yet, in the order of their ids.
+SELECT u.id, u.structure, u.state, u.digest, u.organisation, u.records, u.repeated, u.change, u.round
+FROM records_upload AS u
+WHERE u.book = %(book)s AND u.structure = %(structure)s AND u.state = 'staged' AND u.id > %(after)s
+ORDER BY u.id LIMIT %(most)s
+
 -- name: forget
 -- Uploads that are refused: nothing of them stays.
 DELETE FROM records_upload WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[]) AND state = 'staged'
