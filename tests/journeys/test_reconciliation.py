@@ -12,6 +12,7 @@ from clearhouse import clock
 from house import House, ok, refused
 from offices import BREAKS, CSV, HERE, LINES, OURS, RULES, SETS, THEIRS, Office, accounts, opened
 from papers import APPROVALS
+from people import add
 
 
 @pytest.fixture
@@ -333,15 +334,25 @@ async def test_a_resolution_whose_items_were_matched_meanwhile_is_refused(office
     assert (await accounts(office), "o6" in await office.breaks()) == (before, True)
 
 
-async def test_nobody_resolves_without_rules_for_who_approves(house: House) -> None:
-    clerk = await house.caller("operator")
+async def test_where_nobody_has_said_who_approves_one_approver_does(house: House) -> None:
+    clerk, approver = await house.caller("operator"), (await add(house, "approver")).client
     ok(await clerk.post(SETS, json={"name": "files", "rules": [{"by": "reference"}]}))
-    content = "id,amount,currency,date\n1,1.00,EUR,2026-11-01\n"
-    ok(await clerk.post(f"{SETS}/files/items", content=content, headers=CSV))
-    ok(await clerk.post(f"{SETS}/files/runs"))
+    content = "id,amount,currency,date,reference\n1,1.00,EUR,2026-11-01,\n2,2.00,EUR,2026-11-01,two\n"
+    for side in ("ours", "theirs"):
+        ok(await clerk.post(f"{SETS}/files/items", params={"side": side}, content=content, headers=CSV))
+    run = ok(await clerk.post(f"{SETS}/files/runs"))["id"]
     broken = ok(await clerk.get(BREAKS))["items"][0]["id"]
-    for action, code in (("accept", "no_policy"), ("write_off", "nowhere_to_post"), ("match", "one_side_only")):
+    for action, code in (("write_off", "nowhere_to_post"), ("match", "one_side_only")):
         assert refused(await clerk.post(f"{BREAKS}/{broken}/propose", json={"action": action}), 422) == code
+    asked = [
+        ok(await clerk.post(f"{BREAKS}/{broken}/propose", json={"action": "accept"})),
+        ok(await clerk.post(f"{HERE}/matches/mat_{run[4:]}-1/undo", json={})),
+    ]
+    for each in asked:
+        path = f"{APPROVALS}/{each['approval']}/approve"
+        assert refused(await clerk.post(path, json={"level": 1}), 403) == "denied"
+        assert ok(await approver.post(path, json={"level": 1}))["state"] == "approved"
+    assert len(ok(await clerk.get(BREAKS))["items"]) == 3
 
 
 async def test_everything_that_happens_stands_in_the_journal(office: Office) -> None:

@@ -10,7 +10,7 @@ from clearhouse.kernel.approvals.decisions import Approve
 from clearhouse.refusals import Refusal
 from clearhouse.slices.operations import commands
 from house import House, balance, ok, refused
-from offices import HERE, Office, accounts, opened
+from offices import HERE, LINES, Office, accounts, opened
 from papers import APPROVALS
 
 
@@ -112,6 +112,23 @@ async def test_an_undo_waits_for_somebody_else_whoever_made_the_match(office: Of
     assert await office.desk.approve("anna", asked["approval"]) == "approved"
     assert await accounts(office) == ["0.00", "0.00", "0.00"]
     assert {"o1", "t1"} <= set(await office.breaks())
+
+
+async def test_what_was_undone_no_run_makes_again_but_people_may(office: Office) -> None:
+    run = ok(await office.clerk.get(f"{HERE}/rule-sets/nostro-eur/runs"))["items"][0]
+    wrong = [each for each in await office.matches(run["id"]) if each["ours"][0]["id"] in {"o1", "o2", "o4"}]
+    for match in wrong:
+        await office.undo(match["id"])
+    freed = {"o1", "t1", "o2", "t2", "t2b", "o4", "t4"}
+    again = await office.run()
+    assert (again["matches"], freed & set(await office.breaks())) == (0, freed)
+    await office.load("theirs", '{"id": "t8", "amount": "-9.99", "currency": "EUR", "date": "2026-11-04"}', LINES)
+    assert [each["theirs"][0]["id"] for each in await office.matches((await office.run())["id"])] == ["t8"]
+    broken = [(await office.breaks())[each]["id"] for each in ("o2", "t2", "t2b")]
+    match = ok(await office.clerk.post(f"{HERE}/matches", json={"breaks": broken}))
+    assert (match["kind"], len(match["theirs"])) == ("hand", 2)
+    verified = ok(await office.clerk.post(f"{HERE}/runs/{run['id']}/verify"))
+    assert verified["same"]
 
 
 async def test_another_proposal_for_a_match_voids_the_one_before(office: Office) -> None:

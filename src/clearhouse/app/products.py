@@ -103,6 +103,7 @@ OPERATIONS = Product(
     kinds=(*commands.ALL, *webhook_commands.ALL, *reconciliation_commands.ALL, *schedule_commands.ALL),
     events={**commands.EVENTS, **reconciliation_commands.EVENTS},
     effects=reconciliation_commands.EFFECTS,
+    policies=reconciliation_commands.POLICIES,
     stages=schedules.STAGES,
     jobs=(closing.CLOSE_DAY,),
     seals=(signing.seal_again,),

@@ -1,11 +1,19 @@
 """Our nostros against what their banks say: the same line by line, or a break for whatever is not."""
 
+import asyncio
+
+import psycopg
 import pytest
 
+from clearhouse.slices.interbank import commands
 from clearhouse.slices.interbank.bank.lies import Fault, Lie
-from clearhouse.slices.interbank.reconciling import Report
+from clearhouse.slices.interbank.banks import FundBankAccount
+from clearhouse.slices.interbank.reconciling import RECONCILE, Reconcile, Report
 from house import House
+from serving import until
 from town import PAYEE, Town
+
+WAITING = "SELECT 1 FROM pg_locks WHERE relation = 'clearhouse.interbank_statement'::regclass AND NOT granted"
 
 
 @pytest.fixture
@@ -54,3 +62,22 @@ async def test_a_return_is_matched_with_what_we_booked_for_it(town: Town) -> Non
     await town.give_back(done)
     await town.settle()
     assert told(await compared(town)) == ("BALANCED", "0.00", 8, 0, 0)
+
+
+async def test_what_is_booked_while_we_look_is_in_our_balance_and_among_our_bookings_or_in_neither(
+    town: Town, owner_dsn: str
+) -> None:
+    await compared(town)
+    said = await town.bank.statement(f"{PAYEE}:USD")
+    asked = Reconcile(PAYEE, "USD", said.closing, said.lines, said.cursor)
+    with psycopg.connect(owner_dsn, autocommit=True) as other, other.transaction():
+        other.execute("LOCK TABLE clearhouse.interbank_statement IN ACCESS EXCLUSIVE MODE")
+        looking = asyncio.create_task(town.ask(RECONCILE, asked))
+        await asyncio.to_thread(until, lambda: waits(owner_dsn))
+        await town.ask(commands.FUND_ACCOUNT, FundBankAccount("nostro", PAYEE, "USD", "5.00"))
+    assert told(await looking) == ("IDENTIFIED", "5.00", 0, 1, 0)
+
+
+def waits(dsn: str) -> bool:
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(WAITING).fetchone() is not None

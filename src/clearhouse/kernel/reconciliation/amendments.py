@@ -5,8 +5,8 @@ Somebody proposes; the last approval (in `approvals`, for exactly this content) 
     undo    the items are open again, and what was posted is reversed; of any match, a rule's, too
     claim   money that waits in suspense goes to the account that it belongs to
 
-Promise: an undo leaves everything as it was: the break has its owner, its reason and its remarks. A match is undone or its
-money is claimed, and either once.
+Promise: an undo leaves everything as it was: the break has its owner, its reason and its remarks. What is undone, no rule
+matches again, only people. A match is undone or its money is claimed, and either once.
 """
 
 from collections.abc import Sequence
@@ -193,6 +193,8 @@ async def _undo(tx: Tx, row: Row, maker: UUID, at: datetime) -> None:
     wanted = sorted([*row.ours, *row.theirs])
     await tx.do(sql["free_parts"], **where, items=wanted)
     await tx.do(sql["reopen"], book=tx.book, items=wanted, at=at)
+    if row.ours and row.theirs:
+        await tx.do(sql["keep_apart"], book=tx.book, name=row.name, ours=row.ours, theirs=row.theirs)
     if row.is_posted:
         await posting.reverse(tx, row.posted, maker, at)
 

@@ -36,11 +36,12 @@ _NUMBER_MAX = 1 << 63
 
 
 class Reason(Enum):
-    """Why an item is open: the first three are found, the others said by people, the last is left by an undo."""
+    """Why an item is open: the first four are found, the others said by people, the last is left by an undo."""
 
     MISSING_OURS = "missing_ours"
     MISSING_THEIRS = "missing_theirs"
     AMOUNT_DIFFERS = "amount_differs"
+    TOO_MANY = "too_many"
     TIMING = "timing"
     FEE = "fee"
     OUR_MISTAKE = "our_mistake"

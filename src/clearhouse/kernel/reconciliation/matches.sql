@@ -74,6 +74,18 @@ WHERE i.book = %(book)s AND i.number = ANY(%(items)s::bigint[])
 ORDER BY i.number
 ON CONFLICT (book, item) DO UPDATE SET state = 'open', closed_at = NULL, proposal = NULL, approval = NULL
 
+-- name: keep_apart
+-- Remembers that two sides were undone, so that no run matches them with each other again. Their rule set is held.
+WITH counted AS (
+    UPDATE reconciliation SET undone = undone + 1 WHERE book = %(book)s AND name = %(name)s RETURNING undone
+)
+INSERT INTO reconciliation_apart (book, item, undone, side)
+SELECT %(book)s, u.item, c.undone, u.side
+FROM counted AS c
+CROSS JOIN (
+    SELECT unnest(%(ours)s::bigint[]) AS item, 'ours' AS side UNION ALL SELECT unnest(%(theirs)s::bigint[]), 'theirs'
+) AS u
+
 -- name: names_of_matches
 -- Which rule sets some matches belong to.
 SELECT DISTINCT m.name

@@ -24,7 +24,7 @@ from clearhouse.kernel.ledger import accounts
 from clearhouse.kernel.reconciliation import matching, posting, rules
 from clearhouse.kernel.reconciliation.breaks import subject
 from clearhouse.kernel.reconciliation.items import Side
-from clearhouse.kernel.reconciliation.matching import Matching, Outcome
+from clearhouse.kernel.reconciliation.matching import Apart, Matching, Outcome
 from clearhouse.kernel.reconciliation.posting import Difference
 from clearhouse.kernel.reconciliation.rules import Name, RuleSetNotFound
 from clearhouse.money import decimal_text
@@ -86,6 +86,17 @@ class RunVerified(msgspec.Struct, frozen=True):
 class _Given:
     carried: str
     items: str
+    loaded: int
+    first: int
+    last: int
+    undone: int
+
+    @property
+    def dense(self) -> int:
+        return matching.dense(self.loaded, self.first, self.last)
+
+
+_NOTHING = _Given("{}", "{}", 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,19 +166,24 @@ async def _run(
     run, name = asked.id, row.name
     await matching.look_at_all(tx, 0)
     await tx.do(_sql["take_loads"], book=tx.book, name=name, run=run)
-    given = await tx.row(_sql["given"], _Given, book=tx.book, name=name, run=run) or _Given("{}", "{}")
-    left = await matching.left_of(tx, given.items)
-    work = Matching(tx, run, name, at, asked.by, left)
+    given = await tx.row(_sql["given"], _Given, book=tx.book, name=name, run=run) or _NOTHING
+    left = await matching.left_of(tx, given.items, given.dense)
+    work = Matching(tx, run, name, at, asked.by, left, given.first, await _apart(tx, given))
     await _apply(work, row, exponents)
     await matching.look_at_all(tx, left.count)
     outcome = await matching.outcome(tx, run)
-    await tx.do(_sql["add_sums"], book=tx.book, run=run, items=given.items, carried=given.carried)
-    await tx.do(_sql["add_breaks"], book=tx.book, left=work.left.items, at=at)
-    closed = await tx.rows(_sql["close_breaks"], _Closed, book=tx.book, carried=given.carried, run=run, at=at)
+    await tx.do(
+        _sql["add_sums"], book=tx.book, run=run, items=given.items, carried=given.carried, dense=given.dense
+    )  # fmt: skip
+    await tx.do(
+        _sql["add_breaks"], book=tx.book, left=work.left.items, dense=work.left.dense(given.first), at=at,
+        added_up=sorted({rule.by for rule in row.command.rules if rule.many}), most=matching.TOGETHER_MAX,
+    )  # fmt: skip
     await matching.look_up(tx)
+    closed = await tx.rows(_sql["close_breaks"], _Closed, book=tx.book, carried=given.carried, run=run, at=at)
     await tx.do(
         _sql["add_run"], book=tx.book, id=run, name=name, version=row.version, at=at, by=asked.by, carried=given.carried,
-        matches=outcome.matches, digest=outcome.digest,
+        undone=given.undone, matches=outcome.matches, digest=outcome.digest,
     )  # fmt: skip
     await requests.edited(tx, [Edit(subject(each.item), ids.NOBODY) for each in closed if each.approval is not None], at)
     differences = await tx.rows(_sql["differences"], Difference, book=tx.book, batch=run)
@@ -178,6 +194,12 @@ async def _run(
 async def _apply(work: Matching, row: rules.Row, exponents: Mapping[str, int]) -> None:
     for place, rule in enumerate(row.command.rules, start=1):
         await work.apply(place, rule, exponents)
+
+
+async def _apart(tx: Tx, given: _Given) -> Apart:
+    """Return which items a run may not match with each other: whatever was undone has a break, so it was found open."""
+    found = await tx.row(_sql["apart"], Apart, book=tx.book, carried=given.carried, undone=given.undone)
+    return found or Apart("{}", "{}", 0)
 
 
 class _Made(Exception):
@@ -201,11 +223,11 @@ async def verify(tx: Tx, text: str, at: datetime) -> RunVerified:
 async def _again(tx: Tx, row: _Row, then: rules.Row, exponents: Mapping[str, int], at: datetime) -> Outcome:
     again = ids.derived("reconciliation.again", str(row.id))
     await matching.look_at_all(tx, 0)
-    given = await tx.row(_sql["given_then"], _Given, book=tx.book, run=row.id) or _Given("{}", "{}")
+    given = await tx.row(_sql["given_then"], _Given, book=tx.book, run=row.id) or _NOTHING
     await tx.do(_sql["part_all"], book=tx.book, items=given.items)
-    await _apply(
-        Matching(tx, again, row.name, at, row.by, await matching.left_of(tx, given.items)), then, exponents
-    )  # fmt: skip
+    left = await matching.left_of(tx, given.items, given.dense)
+    work = Matching(tx, again, row.name, at, row.by, left, given.first, await _apart(tx, given))
+    await _apply(work, then, exponents)
     return await matching.outcome(tx, again)
 
 

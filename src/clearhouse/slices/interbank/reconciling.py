@@ -5,7 +5,8 @@
     UNRESOLVED               as before, and some of the lines were left over before
     INVESTIGATION_REQUIRED   they differ by what no line explains
 
-Promise: a line is taken in once, however often it is told; what is left over is a break of the kernel's and lives there.
+Promise: a line is taken in once, however often it is told; what is left over is a break of the kernel's and lives there. Our
+balance and our bookings are of one point, whoever books meanwhile.
 """
 
 from collections.abc import Sequence
@@ -91,6 +92,10 @@ class _Booking(msgspec.Struct, frozen=True):
     order_id: Any
 
 
+def _told(balance: int, **booked: Any) -> tuple[int, _Booking | None]:
+    return balance, None if booked["id"] is None else _Booking(**booked)
+
+
 async def reconcile(tx: Tx, asked: Sequence[Asked[Reconcile]], at: datetime) -> list[Report | Refusal]:
     """Take in what both sides have new, match it, and say what it comes to."""
     answers: list[Report | Refusal] = []
@@ -107,8 +112,8 @@ async def _reconciled(tx: Tx, asked: Asked[Reconcile], at: datetime) -> Report:
     nostro = await banks.find_account(tx, "nostro", command.bank, command.currency)
     place = {"bank": command.bank, "currency": command.currency}
     read = await tx.row(_sql["statement_read"], _Read, book=tx.book, **place) or _Read("", _EVER)
-    account = ids.parse("acc", nostro.account)
-    bookings = await tx.rows(_sql["our_bookings"], _Booking, book=tx.book, account=account, since=read.ours)
+    found = await tx.rows(_sql["our_bookings"], _told, book=tx.book, since=read.ours, **place)
+    bookings = [booking for _, booking in found if booking is not None]
     exponent = len(nostro.balance.partition(".")[2])
     await _load(tx, asked, "theirs", [_their_item(line, command.currency) for line in command.lines], at)
     await _load(tx, asked, "ours", [_our_item(each, command.currency, exponent) for each in bookings], at)
@@ -116,8 +121,15 @@ async def _reconciled(tx: Tx, asked: Asked[Reconcile], at: datetime) -> Report:
     if isinstance(run, Refusal):
         raise run
     newest = max((each.booked for each in bookings), default=read.ours)
-    await tx.do(_sql["keep_statement"], book=tx.book, id=account, theirs=command.cursor, ours=newest, **place)
-    return await _report(tx, command, run, nostro, at)
+    await tx.do(
+        _sql["keep_statement"],
+        book=tx.book,
+        id=ids.parse("acc", nostro.account),
+        theirs=command.cursor,
+        ours=newest,
+        **place,
+    )
+    return await _report(tx, command, run, (found[0][0], exponent), at)
 
 
 async def _load(tx: Tx, asked: Asked[Reconcile], side: Side, found: Sequence[Item], at: datetime) -> None:
@@ -144,9 +156,9 @@ def _our_item(booking: _Booking, currency: str, exponent: int) -> Item:
     )
 
 
-async def _report(tx: Tx, command: Reconcile, run: Run, nostro: BankAccount, at: datetime) -> Report:
-    exponent = len(nostro.balance.partition(".")[2])
-    ours, theirs = minor_units(nostro.balance, exponent), minor_units(command.closing, exponent)
+async def _report(tx: Tx, command: Reconcile, run: Run, balance: tuple[int, int], at: datetime) -> Report:
+    ours, exponent = balance
+    theirs = minor_units(command.closing, exponent)
     sums = {each.side: each for each in run.sums}
     left = {side: _open(sums.get(side), exponent) for side in ("ours", "theirs")}
     row: dict[str, Any] = {

@@ -31,18 +31,21 @@ UPDATE interbank_statement SET next_at = NULL, attempts = 0, lease = NULL, error
 WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])
 
 -- name: our_bookings
--- What was booked on a nostro from an instant on, with the end-to-end id of what it was booked for, a return's too.
-SELECT t.id, t.amount * CASE WHEN t.debit = %(account)s THEN 1 ELSE -1 END AS amount, t.booked, t.effective, t.reference,
+-- What is on a nostro and what was booked on it from an instant on, both at one point, with the end-to-end id of what it was
+-- booked for, a return's too. If nothing was booked, the balance stands alone.
+SELECT n.balance, t.id, t.amount * CASE WHEN t.debit = n.account THEN 1 ELSE -1 END AS amount, t.booked, t.effective, t.reference,
     coalesce(t.target, first.hold) AS order_id
-FROM (
+FROM nostro_accounts AS n
+LEFT JOIN LATERAL (
     SELECT * FROM ledger_transfer
-    WHERE book = %(book)s AND debit = %(account)s AND booked >= %(since)s AND kind IN (0, 2, 5)
+    WHERE book = %(book)s AND debit = n.account AND booked >= %(since)s AND kind IN (0, 2, 5)
     UNION ALL
     SELECT * FROM ledger_transfer
-    WHERE book = %(book)s AND credit = %(account)s AND booked >= %(since)s AND kind IN (0, 2, 5)
-) AS t
+    WHERE book = %(book)s AND credit = n.account AND booked >= %(since)s AND kind IN (0, 2, 5)
+) AS t ON true
 LEFT JOIN settlement_transactions AS back ON back.book = t.book AND back.id = t.id
 LEFT JOIN settlement_transactions AS first ON first.book = back.book AND first.id = back.compensates
+WHERE n.book = %(book)s AND n.bank = %(bank)s AND n.currency = %(currency)s
 ORDER BY t.booked, t.sequence
 
 -- name: add_report

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from clearhouse.asking import Asked
+from clearhouse.kernel.approvals.defaults import Default
 from clearhouse.kernel.approvals.effects import Effect
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.journal.writing import Line
@@ -120,3 +121,4 @@ PROPOSE = Kind(
 ALL = (DEFINE, LOAD, LOAD_ENTRIES, RUN, MATCH, UNDO, CLAIM, ASSIGN, REMARK, PROPOSE)
 EVENTS: Mapping[str, Any] = {resolutions.RESOLVED: Match, amendments.UNDONE: Match, amendments.CLAIMED: Match}
 EFFECTS: Mapping[str, Effect] = releases.EFFECTS
+POLICIES = (Default(breaks.SUBJECT), Default(amendments.SUBJECT))
