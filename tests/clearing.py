@@ -224,6 +224,11 @@ async def apart(database: Database, door: Door, *, funds: str = "1000.00", banks
         name = f"book-{ids.fresh().hex[-12:]}"
         [(book,)] = await tx.tuples("INSERT INTO book (name) VALUES (%s) RETURNING id", [name])
         await tx.do("INSERT INTO ledger_day (book) VALUES (%(book)s)", book=book)
+        await tx.do(
+            "INSERT INTO principal (book, id, name, organisation, kind, added_at)"
+            " VALUES (%(book)s, %(id)s, %(name)s, '', 'person', clock_timestamp()) ON CONFLICT DO NOTHING",
+            book=book, id=ids.derived("who clears"), name="who clears",
+        )  # fmt: skip
     number = int(str(book))
     caller = Caller(ids.derived("who clears"), "who clears", books={name: number}, scopes={number: SCOPES})
     made = Clearing(database, door, caller, number, name)

@@ -163,8 +163,8 @@ WRONG_RULES: list[tuple[dict[str, Any], str]] = [
     ({"rules": [{"by": "reference", "tolerance": [{"amount": "1", "currency": "USD"}]}]}, "account_missing"),
     ({"rules": [{"by": "reference", "tolerance": [{"amount": "1", "currency": "NONE"}]}]}, "asset_unknown"),
     ({"account": None}, "account_needed"),
-    ({"write_off": "nostro"}, "same_account"),
-    ({"suspense": "nostro"}, "same_account"),
+    ({"write_off": "nostro"}, "reconciled_account"),
+    ({"suspense": "nostro"}, "reconciled_account"),
     (
         {"rules": [{"by": "reference", "tolerance": [{"amount": "1", "currency": "CHF"}]}], "account": "{nostro}"},
         "account_missing",
@@ -178,7 +178,7 @@ async def test_rules_that_could_do_nothing_or_go_nowhere_are_refused_when_writte
     for change, code in WRONG_RULES:
         wrong = {**RULES, **change, **({"account": nostro} if change.get("account") == "{nostro}" else {})}
         assert (change, refused(await office.clerk.post(SETS, json=wrong), 422)) == (change, code)
-    assert refused(await office.clerk.post(SETS, json={**RULES, "write_off": nostro}), 422) == "same_account"
+    assert refused(await office.clerk.post(SETS, json={**RULES, "write_off": nostro}), 422) == "reconciled_account"
     assert ok(await office.clerk.get(f"{SETS}/nostro-eur"))["version"] == 1
 
 

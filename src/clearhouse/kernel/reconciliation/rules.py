@@ -74,10 +74,10 @@ class AccountMissing(Refusal):
     kind = Kind.REFUSED
 
 
-class SameAccount(Refusal):
+class ReconciledAccount(Refusal):
     """The {part} account is {account} itself, which is reconciled; what differs has to go elsewhere."""
 
-    code = "same_account"
+    code = "reconciled_account"
     kind = Kind.REFUSED
 
 
@@ -262,7 +262,7 @@ async def _check_accounts(tx: Tx, command: DefineRules) -> None:
     """Refuse an account that is not there in the currency that would be posted."""
     for part in ("write_off", "suspense"):
         if getattr(command, part) is not None and await _is_same(tx, command.account or "", getattr(command, part)):
-            raise SameAccount(part=part.replace("_", "-"), account=command.account or "")
+            raise ReconciledAccount(part=part.replace("_", "-"), account=command.account or "")
     for asset in sorted({each.currency for rule in command.rules for each in rule.tolerance}):
         for code in (command.account, command.write_off):
             await account(tx, code or "", asset)

@@ -32,8 +32,8 @@ WHERE book = %(book)s AND settlement = %(id)s ORDER BY at, reference
 -- What a run was given and did not match, the largest first, and what all of a side comes to.
 WITH given AS (
     SELECT i.number, i.side, i.id, i.amount, i.day, i.reference
-    FROM reconciliation_delivery AS d
-    JOIN reconciliation_item AS i ON i.book = d.book AND i.delivery = d.id
+    FROM reconciliation_load AS d
+    JOIN reconciliation_item AS i ON i.book = d.book AND i.load = d.id
     WHERE d.book = %(book)s AND d.run = %(run)s
     UNION ALL
     SELECT i.number, i.side, i.id, i.amount, i.day, i.reference

@@ -2,11 +2,11 @@
 
 -- name: unsent
 -- How long the first settlement has waited whose turn it is to be sent.
-SELECT max(extract(EPOCH FROM clock_timestamp() - s.rank))::float8 AS seconds
+SELECT max(extract(EPOCH FROM clock_timestamp() - s.next_at))::float8 AS seconds
 FROM interbank_version AS b
 CROSS JOIN LATERAL (
-    SELECT t.rank FROM settlement_transactions AS t
-    WHERE t.book = b.book AND t.state = 'FUNDS_LOCKED' ORDER BY t.rank LIMIT 1
+    SELECT t.next_at FROM settlement_transactions AS t
+    WHERE t.book = b.book AND t.state = 'FUNDS_LOCKED' AND t.next_at IS NOT NULL ORDER BY t.next_at LIMIT 1
 ) AS s
 
 -- name: unanswered

@@ -147,7 +147,9 @@ def exponent(currency: str) -> int:
 async def record(tx: Tx, asked: Sequence[Asked[RecordObligation]], at: datetime) -> list[Obligation | Refusal]:
     """Record obligations; those that are there already are answered as they are, or refused if they are not the same."""
     world = await known(tx)
-    opened = await cycles.opened(tx, {each.command.currency for each in asked})
+    opened = await cycles.opened(
+        tx, {each.command.currency for each in asked if money.iso(each.command.currency) is not None}
+    )
     looked = _looked_at(world, opened, asked)
     there = await _written(tx, looked, [each.command.obligation_id for each in asked], at)
     fresh = [each for name, each in looked.new.items() if name not in there]
