@@ -140,7 +140,7 @@ async def test_nobody_gives_up_what_the_bank_is_being_asked_about(town: Town, de
             await town.ask(commands.RELEASE, asked)
         return await send(orders)
 
-    send, town.bank.send = town.bank.send, meanwhile  # type: ignore[method-assign] - what happens while the bank is asked
+    send, town.bank.send = town.bank.send, meanwhile  # what happens while the bank is asked
     await town.advance(*doubts.STAGES)
     await listening.listen(town.line)
     assert ((await town.show(doubtful)).state, await town.paid(doubtful)) == (State.COMPLETED, (1, "1.00"))
@@ -153,7 +153,7 @@ async def test_a_bank_that_has_the_id_already_has_refused_nothing(town: Town) ->
         await send(orders)
         return [Ack(each.id, BankSaid.REFUSED, "AM05", "this id was used") for each in orders]
 
-    send, town.bank.send = town.bank.send, twice  # type: ignore[method-assign] - as if a line had brought it twice
+    send, town.bank.send = town.bank.send, twice  # as if a line had brought it twice
     await listening.hear(town.line, await town.line.pay(await town.initiated()))
     assert ((await town.show(accepted)).state, (await town.funds())["vostro"]) == (State.IN_DOUBT, ("1000.00", "100.00"))
     await town.settle()
