@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
+from clearhouse import ids
+from clearhouse.transport.http import feed
 from clearhouse.transport.http import following as transport_following
-from followers import SECONDS_MAX, STREAM, following, listening
+from followers import SECONDS_MAX, STREAM, Follower, following, listening
 from hooking import Hooks
 from house import House, client, ok, refused
 from people import add
@@ -75,6 +78,28 @@ async def test_what_was_refused_is_no_event(hooks: Hooks) -> None:
     await hooks.house.seal()
     found = ok(await hooks.operator.get(EVENTS, params={"limit": 1000}))["items"]
     assert {each["type"] for each in found if each["type"].startswith("ledger.")} == {OPENED}
+
+
+@pytest.mark.parametrize("kind", ["nothing.", "ledger."])
+async def test_a_question_reads_only_so_much_of_the_log_and_says_how_far_that_was(
+    hooks: Hooks, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    await hooks.happen(*(f"shop:{number}" for number in range(7)))
+    refused(await hooks.operator.post("/api/v1/ledger/accounts", json={"code": "shop", "asset": "NONE"}), 422)
+    await hooks.house.seal()
+    whole = ok(await hooks.operator.get(EVENTS, params={"limit": 1000}))["items"]
+    monkeypatch.setattr(transport_following, "LOOKS_MAX", 2)
+    monkeypatch.setattr(transport_following, "READ_MOST", 1)
+    query: dict[str, Any] = {"type": kind, "limit": 3}
+    found: list[Any] = []
+    steps, more = 0, None
+    while more is not None or steps == 0:
+        answered = await hooks.operator.get(EVENTS, params={**query, **({} if more is None else {"cursor": more})})
+        page = ok(answered)
+        assert (f"cursor={page['next']}" in answered.headers.get("link", "")) == (page["next"] is not None)
+        found, more, steps = found + page["items"], page["next"], steps + 1
+    assert found == [each for each in whole if each["type"].startswith(kind)]
+    assert len(whole) // 2 <= steps <= len(whole) + 2
 
 
 # As they happen ------------------------------------------------------------------------------------------------------
@@ -155,6 +180,46 @@ async def test_streams_end_with_the_server(hooks: Hooks, url: str) -> None:
         hooks.house.feed.end()
         with pytest.raises(EOFError):
             await follower.next()
+
+
+async def test_one_caller_follows_so_many_streams_and_another_one_when_one_of_them_ends(
+    hooks: Hooks, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "STREAMS_MAX", 3)
+    key = hooks.operator.headers["Authorization"]
+    other = await hooks.house.caller("auditor")
+    async with AsyncExitStack() as stack:
+        kept = [await _followed(stack, url, key) for _ in range(2)]
+        async with following(url, key) as third:
+            await third.next()
+            answered = await hooks.operator.get(EVENTS, headers=STREAM)
+            assert (refused(answered, 429), "3 streams" in answered.text) == ("too_many_streams", True)
+            assert ok(await hooks.operator.get(EVENTS, params={"limit": 1}))["items"]
+            kept.append(await _followed(stack, url, other.headers["Authorization"]))
+        async with asyncio.timeout(SECONDS_MAX):
+            while 3 in hooks.house.feed._streams.values():
+                await hooks.operator.get(EVENTS, params={"limit": 1})
+        kept.append(await _followed(stack, url, key))
+        assert len(kept) == 4
+
+
+async def _followed(stack: AsyncExitStack, url: str, key: str) -> Follower:
+    """Follow for as long as a stack lasts; a follower that nobody keeps hangs up."""
+    follower = await stack.enter_async_context(following(url, key))
+    await follower.next()
+    return follower
+
+
+async def test_of_streams_that_are_asked_for_at_once_no_more_are_given_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "STREAMS_MAX", 2)
+    here, who, other = feed.Feed(), ids.fresh(), ids.fresh()
+    for _ in range(3):
+        here.check(who)
+    with here.counted(who) as first, here.counted(who), here.counted(who) as third, here.counted(other) as elsewhere:
+        assert (first, third, elsewhere) == (True, False, True)
+        with pytest.raises(feed.TooManyStreams):
+            here.check(who)
+    here.check(who)
 
 
 async def test_whoever_may_not_read_events_may_not_follow_them(hooks: Hooks) -> None:

@@ -152,6 +152,7 @@ CURSORS: Mapping[Route, str] = {
     ("get", SETTLEMENT + "/{settleid}/history"): "",
     ("get", SETTLEMENT + "/{settleid}/settled"): "",
     ("get", SETTLEMENT + "/{settleid}/records"): "",
+    ("get", SETTLEMENT + "/{settleid}/uploads"): "",
     ("get", SETTLEMENT + "/{settleid}/lines"): "",
     ("get", f"{INBOX}/dead"): "letter",
 }

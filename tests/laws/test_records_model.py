@@ -320,7 +320,7 @@ class History:
                 [structure.number],
             )
         parts = {
-            uploads.id_of(structure, f"upload {each.name}", place): (each, part)
+            uploads.id_of(structure, f"upload {each.name}", place, organisation=each.organisation): (each, part)
             for each in self.sendings
             for place, part in enumerate(each.parts())
         }

@@ -26,6 +26,7 @@ from serving import libraries
 Owner = psycopg.Connection[tuple[Any, ...]]
 STEPS = [step.number for step in migrations()]
 PRODUCTS = 100  # from here on, steps are those of the products
+RENAMED = {"reconciliation_delivery": "reconciliation_load"}
 PROGRAM = (
     "import asyncio, sys; from clearhouse.kernel.db.migrations import migrate; print(len(asyncio.run(migrate(sys.argv[1]))))"
 )
@@ -112,7 +113,8 @@ async def test_what_an_older_release_left_is_there_and_goes_on(fresh_dsn: str, a
     fill(fresh_dsn)
     before = rows(fresh_dsn)
     await migrate(fresh_dsn)
-    assert rows(fresh_dsn, *before) == before
+    after = renamed(before)
+    assert rows(fresh_dsn, *after) == after
     address = make_conninfo(app_dsn, dbname=str(conninfo_to_dict(fresh_dsn)["dbname"]))
     database = await Database.open(address)
     try:
@@ -137,7 +139,8 @@ async def test_a_dump_of_an_older_release_is_restored_and_brought_up_to_date(
             await backup.restore(dump, restored)
             assert rows(restored) == before
             assert [step.number for step in await migrate(restored)] == [step for step in STEPS if step > start]
-            assert rows(restored, *before) == before
+            after = renamed(before)
+            assert rows(restored, *after) == after
             database = await Database.open(make_conninfo(app_dsn, dbname=name))
             try:
                 await at_work(database)
@@ -152,6 +155,11 @@ def rows(dsn: str, *names: str) -> dict[str, Any]:
     tables = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'clearhouse'::regnamespace"
     wanted = names or [name for (name,) in asked(dsn, tables) if name != "migration"]
     return {name: asked(dsn, f"SELECT count(*) FROM {name}") for name in wanted}
+
+
+def renamed(before: dict[str, Any]) -> dict[str, Any]:
+    """Return the same rows under the names that their tables have now."""
+    return {RENAMED.get(name, name): count for name, count in before.items()}
 
 
 async def at_work(database: Database) -> None:

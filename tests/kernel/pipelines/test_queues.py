@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from clearhouse.kernel.journal.sequencing import sweep
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.pipelines import queues
 from clearhouse.kernel.pipelines.queues import Queues
+from clearhouse.kernel.pipelines.stages import Stage
 from clearhouse.kernel.pipelines.wakes import TwoStages, Wakes
 from parcels import Depot, put
 from serving import until
@@ -33,8 +35,8 @@ def late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def at_work(depot: Depot) -> AsyncGenerator[Queues]:
-    wakes = Wakes(depot.stages)
+async def at_work(depot: Depot, *stages: Stage) -> AsyncGenerator[Queues]:
+    wakes = Wakes(stages or depot.stages)
     working = Queues(depot.database, wakes, asyncio.Event())
     task = asyncio.create_task(working.run())
     try:
@@ -131,3 +133,25 @@ async def test_a_job_of_a_worker_that_is_gone_is_dropped_and_its_rows_are_found(
 async def test_two_stages_of_one_name_are_refused(depot: Depot) -> None:
     with pytest.raises(TwoStages):
         Wakes([depot.weigh, depot.weigh])
+
+
+@pytest.mark.usefixtures("late")
+async def test_a_row_of_a_prompt_stage_is_found_when_it_is_due_and_not_at_the_next_sweep(depot: Depot) -> None:
+    weigh = replace(depot.weigh, prompt=True)
+    async with at_work(depot, weigh) as working:
+        await listening(depot, 1)
+        await depot.add()  # nobody says so
+        depot.ask("UPDATE parcel SET next_at = clock_timestamp() + interval '0.2 seconds'")
+        working.advanced.set()
+        await asyncio.to_thread(until, lambda: depot.states() == {"weighed"})
+
+
+async def test_a_look_at_the_time_queues_what_is_due_and_says_when_to_look_again(depot: Depot) -> None:
+    weigh = replace(depot.weigh, prompt=True)
+    working = Queues(depot.database, Wakes([weigh]), asyncio.Event())
+    assert await working.tick() == queues.SWEEP_SECONDS
+    await depot.add()
+    assert (await working.tick(), depot.ask(JOBS)) == (queues.SWEEP_SECONDS, [("parcels.weigh", "floor", "todo")])
+    depot.ask("UPDATE parcel SET next_at = clock_timestamp() + interval '0.5 seconds'")
+    assert 0 < await working.tick() <= 0.5
+    assert await Queues(depot.database, Wakes([depot.weigh]), asyncio.Event()).tick() == queues.SWEEP_SECONDS

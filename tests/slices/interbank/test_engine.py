@@ -1,6 +1,8 @@
 """The engine on the kernel's pipelines: what it costs, what it sets aside, what the clock does, and how it is woken."""
 
 from collections import Counter
+from datetime import timedelta
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -8,7 +10,8 @@ import pytest
 from clearhouse import clock, ids
 from clearhouse.kernel.pipelines import schedules
 from clearhouse.kernel.pipelines.declared import Firing
-from clearhouse.slices.interbank import commands, comparing, engine, reconciling
+from clearhouse.slices.interbank import commands, comparing, engine, listening, reconciling, turns
+from clearhouse.slices.interbank.bank.lies import Fault, Lie
 from clearhouse.slices.interbank.banks import ChangeBankAccount, KeepBank
 from clearhouse.slices.interbank.settlement import State
 from house import House, ok
@@ -113,3 +116,34 @@ async def test_whoever_makes_work_says_which_stage_can_go_on(town: Town) -> None
 def test_no_two_stages_of_the_engine_take_the_same_rows() -> None:
     places = [(each.table, each.state) for each in (*engine.STAGES, *schedules.STAGES)]
     assert len(set(places)) == len(places)
+
+
+async def next_listening(town: Town) -> timedelta:
+    """Return after what time the bank is listened to again, as it was decided."""
+    async with town.house.database.writing(book=1) as tx:
+        ((pause, error),) = await tx.tuples("SELECT next_at - clock_timestamp(), error FROM interbank_news WHERE book = 1")
+    assert error is None
+    return pause  # type: ignore[return-value] - an interval
+
+
+async def test_a_bank_is_listened_to_sooner_while_a_confirmation_is_waited_for(town: Town) -> None:
+    await town.settle()
+    assert await next_listening(town) > listening.SOON
+    accepted = await town.execute()
+    await town.bank.control.lie(Lie(Fault.SLOW, ids=[UUID(accepted.uetr)], seconds=600))
+    await town.advance(turns.STAGE)
+    assert (await town.show(accepted)).state is State.CONFIRMING
+    assert await next_listening(town) <= timedelta()  # at once, since it was just sent
+    await town.advance(listening.STAGE)
+    assert await next_listening(town) < listening.LATER
+
+
+async def test_more_news_than_one_page_are_heard_at_once_and_are_no_failure(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "BATCH_MAX", 2)
+    made = [await town.execute("1.00") for _ in range(7)]
+    await town.line.pay(await town.initiated())
+    await town.advance(listening.STAGE)
+    assert {(await town.show(each)).state for each in made} == {State.COMPLETED}
+    assert await next_listening(town) > timedelta()

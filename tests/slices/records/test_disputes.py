@@ -1,5 +1,6 @@
 """Disputes on a settled round: who has a word, until when, who ends them, and that each says it once in the end."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -101,3 +102,48 @@ async def test_whoever_had_a_word_on_a_line_does_not_resolve_it(house: House, so
     ok(await say(south, "disputed"))
     ok(await say(both, "disputed"))
     assert reason(await resolve(both)) == "own_word"
+
+
+async def test_whoever_had_a_word_that_a_colleague_took_the_place_of_does_not_resolve_the_line(
+    house: House, south: httpx.AsyncClient, referee: httpx.AsyncClient
+) -> None:
+    both = await house.caller("operator", "approver", name="of south too", organisation="south")
+    for party, word in ((both, "accepted"), (south, "accepted"), (both, "disputed"), (south, "disputed")):
+        ok(await say(party, word))
+    assert reason(await resolve(both)) == "own_word"
+    assert ok(await resolve(referee))["output"]["state"] == "resolved"
+
+
+@pytest.mark.parametrize(
+    "stands", [{}, {"price": "9"}, {"dur": "many"}, {"dur": ""}, {"dur": "1e99"}, {"dur": "9", "dur\x00": "9"}]
+)
+async def test_only_what_a_metric_can_be_stands_in_the_end(
+    south: httpx.AsyncClient, referee: httpx.AsyncClient, stands: dict[str, str]
+) -> None:
+    ok(await say(south, "disputed"))
+    body = {"round": 1, "key": "A", "stands": stands, "remark": "so be it"}
+    answer = await referee.post(f"{BASE}/resolutions", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "SETTLE-01")
+    assert (await line(referee))["state"] == "disputed"
+
+
+async def test_of_two_who_resolve_a_line_at_once_one_does(house: House, south: httpx.AsyncClient) -> None:
+    referees = [await house.caller("approver", name=f"referee {number}") for number in range(4)]
+    ok(await say(south, "disputed"))
+    answers = await asyncio.gather(*(resolve(each) for each in referees))
+    assert sorted(each.status_code for each in answers) == [200, 422, 422, 422]
+
+
+async def test_a_remark_that_no_database_can_hold_is_refused(south: httpx.AsyncClient) -> None:
+    for answer in (await say(south, "disputed", remark="\x00"), await say(south, "disputed", "A\x00")):
+        assert 400 <= answer.status_code < 500, answer.text
+
+
+async def test_nobody_who_counts_waits_while_a_round_is_read_for_a_word(
+    house: House, north: httpx.AsyncClient, south: httpx.AsyncClient
+) -> None:
+    async with house.database.writing(book=1) as tx:
+        await tx.tuples("SELECT FROM records_structure WHERE book = 1 FOR NO KEY UPDATE")
+        answer = await say(north, "disputed", "Z")  # there is no such line: told without waiting for who counts
+        assert reason(answer) == "line_unknown"
+    ok(await say(south, "disputed"))

@@ -125,8 +125,8 @@ async def test_whoever_brings_a_record_of_an_upload_that_is_never_counted_takes_
         structure = await structures.find(tx, "calls")
     broken = [json.dumps(line("a", own)).encode() for own in ("1", "2")]
     part = Stage(
-        uploads.id_of(structure, "march"), "calls", structure.number, apart=False, organisation="", before=0, so_far=b"",
-        digest=b"half", parsed=reader(structure).read(broken),
+        uploads.id_of(structure, "march", organisation=""), "calls", structure.number, apart=False, organisation="",
+        before=0, so_far=b"", digest=b"half", parsed=reader(structure).read(broken),
     )  # fmt: skip
     async with house.database.writing(book=1) as tx:
         assert (await commands.STAGE.run(tx, [asked(part)], structure.at))[0] is not None

@@ -4,12 +4,15 @@ import asyncio
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from clearhouse.slices.records import merging, snapshots, states, streams, structures
 from house import House, ok
+from serving import until
 
 BASE = "/settlement"
+WAITING = "SELECT 1 FROM pg_locks WHERE NOT granted"
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
@@ -39,6 +42,11 @@ async def seen(sender: httpx.AsyncClient) -> list[Any]:
 async def rows(house: House, statement: str) -> Any:
     async with house.database.reading([1]) as tx:
         return (await tx.tuples(statement))[0][0]
+
+
+def waits(dsn: str) -> bool:
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(WAITING).fetchone() is not None
 
 
 @pytest.mark.parametrize("aggregation", ["mcCounter", "sum", "min", "max", "latest", "1CDR"])
@@ -109,3 +117,35 @@ async def test_past_states_are_found_from_snapshots_which_are_fewer_than_what_wa
             states.shown(await states.cells(tx, structure, 1, change), structure.aggregating) for change in range(2, 14)
         ]
     assert there == [each["aggregates"] for each in reversed(history[:-1])]
+
+
+async def test_a_part_of_a_merge_holds_up_neither_who_settles_nor_who_adds_to_other_keys(
+    house: House, sender: httpx.AsyncClient
+) -> None:
+    await made(sender, "sum")
+    await streamed(sender, ("b", 1))
+    await streamed(sender, *((key, 1) for key in "abcdef"))
+    due = (await merging.waiting(house.database))[0]
+    async with house.database.writing(book=1) as tx:
+        await tx.tuples("SELECT FROM records_aggregate WHERE book = 1 AND key = 'b' FOR UPDATE")
+        part = asyncio.create_task(merging.merge_part(house.database, due))
+        await asyncio.to_thread(until, lambda: waits(house.database.dsn))
+        await streamed(sender, ("z", 1))
+        settled = ok(await sender.post(f"{BASE}/calls/settle"))["output"]
+        assert not part.done()
+    assert await part
+    await merging.merge_due(house.database)
+    assert settled == {key: {"dur": "2" if key == "b" else "1"} for key in "abcdefz"}
+    assert (await seen(sender))[2]["output"]["aggregates"] == settled
+
+
+def test_parts_grow_while_they_are_quick_and_shrink_as_soon_as_one_is_not() -> None:
+    pace = merging.Pace()
+    for _ in range(20):
+        pace.took(merging.SECONDS_AIMED / 10)
+    assert pace.rows == merging.ROWS_AT_ONCE
+    pace.took(merging.SECONDS_AIMED * 4)
+    assert pace.rows == merging.ROWS_AT_ONCE // 4
+    for _ in range(20):
+        pace.took(10)
+    assert pace.rows == merging.ROWS_MIN

@@ -58,6 +58,10 @@ def shown(papers: Papers) -> ssl.SSLContext:
     return context
 
 
+# When a certificate is refused, asyncio's own start_tls leaves half a transport behind, which says so when it is collected.
+LEFT_BEHIND = pytest.mark.filterwarnings("ignore:.*_SSLProtocolTransport:pytest.PytestUnraisableExceptionWarning")
+
+
 @pytest.fixture
 def papers(tmp_path: Path) -> Papers:
     return issued(tmp_path)
@@ -110,11 +114,13 @@ async def test_without_the_password_nats_lets_nobody_in(locked: Nats, who: str) 
         await told(JetStreamBus(address(locked, who)))
 
 
+@LEFT_BEHIND
 async def test_a_nats_whose_certificate_nobody_vouches_for_is_told_nothing(locked: Nats) -> None:
     with pytest.raises(Exception, match=r"(?i)certificate|nats"):
         await told(JetStreamBus(address(locked)))
 
 
+@LEFT_BEHIND
 async def test_a_nats_whose_certificate_is_for_another_machine_is_told_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

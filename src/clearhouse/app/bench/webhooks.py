@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
+from secrets import token_bytes
 from time import perf_counter
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from clearhouse.app.bench.events import write
 from clearhouse.app.bench.houses import WrongCount
 from clearhouse.app.bench.rounds import Contestant
 from clearhouse.asking import Asked
+from clearhouse.kernel.access.sealing import KEY_BYTES, SEALING, Key
 from clearhouse.kernel.db.arrays import array
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.journal.events import Event
@@ -21,7 +23,8 @@ from clearhouse.kernel.webhooks import deliveries, endpoints
 from clearhouse.kernel.webhooks.endpoints import AddedWebhook, AddWebhook, DisableWebhook
 from clearhouse.transport.bus.envelopes import body
 from clearhouse.transport.webhooks.addresses import Network
-from clearhouse.transport.webhooks.delivering import AT_ONCE, Courier
+from clearhouse.transport.webhooks.delivering import Courier
+from clearhouse.transport.webhooks.errands import AT_ONCE
 from clearhouse.transport.webhooks.sending import Sender
 
 BOOK = 1
@@ -95,7 +98,7 @@ class Bench:
             await courier.spread()
             async with self.database.writing() as tx:
                 due = await deliveries.due(tx, clock.now())
-            await asyncio.gather(*(_sent(courier, each) for each in due))
+            await asyncio.gather(*(courier.send_due(each) for each in due))
 
     async def _check(self, before: int, found: int) -> None:
         expected, taken = self.endpoints * len(self.told), await self._taken() - before
@@ -107,17 +110,13 @@ class Bench:
             return int((await asking.get(self.url)).text)
 
 
-async def _sent(courier: Courier, endpoint: tuple[int, UUID]) -> None:
-    while await courier.send_due(endpoint):
-        pass
-
-
 def _sender() -> Sender:
     return Sender(Network((ip_network("127.0.0.0/8"),)))
 
 
 async def contestants(database: Database, url: str, by: UUID, count: int) -> list[Contestant]:
     """Return what is measured of webhooks, so many events for one and for several."""
+    SEALING.use([Key.of(token_bytes(KEY_BYTES))])  # the secrets of webhooks are sealed, as they would be
     told = await write(database, TYPE, count)
     one, many = Bench(database, url, by, told, 1), Bench(database, url, by, told[-max(1, count // MANY) :], MANY)
     name, unit = "webhooks to one receiver", "deliveries/s"

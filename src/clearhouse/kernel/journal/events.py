@@ -20,6 +20,7 @@ from clearhouse.refusals import Kind, Refusal
 sql = Statements.of("clearhouse.kernel.journal", "readers.sql")
 ROWS_MAX = 1_000
 BYTES_MAX = 8 * 1024 * 1024
+_PLACE_MAX = 2**31 - 2
 
 
 class MalformedPlace(Refusal):
@@ -126,12 +127,19 @@ def _page(rows: Sequence[Sealed], cursor: Cursor, most: int) -> Page:
     return Page(events, cursor)
 
 
+def place_before(cursor: Cursor, book: int) -> str:
+    """Return a place in the events of a book from which a reader goes on at a cursor, whether there is an event or not."""
+    if cursor.place:
+        return f"{book}-{cursor.number}-{cursor.place - 1}"
+    return f"{book}-{max(cursor.number - 1, 0)}-{_PLACE_MAX}"
+
+
 def cursor_after(event: str, book: int) -> Cursor:
     """Return where a reader of a book goes on that has read the event of this id."""
     parts = event.split("-") if len(event) <= 60 and event.isascii() else []  # noqa: PLR2004 - three whole numbers are shorter
     if len(parts) != 3 or not all(part.isdigit() for part in parts) or int(parts[0]) != book:  # noqa: PLR2004 - book, number, place
         raise MalformedPlace(given=event[:60])
     number, place = int(parts[1]), int(parts[2]) + 1
-    if number >= 2**63 or place >= 2**31:
+    if number >= 2**63 or place > _PLACE_MAX + 1:
         raise MalformedPlace(given=event[:60])
     return Cursor(number, place)

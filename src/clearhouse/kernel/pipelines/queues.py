@@ -1,11 +1,13 @@
 """Queues: procrastinate runs the jobs, each queue with its concurrency; a job advances a stage until nothing is due.
 
-Promise: a stage has at most one job waiting, however much work there is; what nobody woke is found within a second; a stop
-ends between two batches, and what is left is somebody else's.
+Promise: a stage has at most one job waiting, however much work there is; what nobody woke is found within a second, and
+what is due before that is found then if its stage is a prompt one; a stop ends between two batches, and what is left is
+somebody else's.
 """
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random, SystemRandom
 from typing import Any
@@ -48,6 +50,7 @@ class Queues:
     concurrency: Mapping[str, int] = field(default_factory=dict[str, int])
     chance: Random = field(default_factory=SystemRandom)
     stopping: bool = False
+    advanced: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def names(self) -> list[str]:
@@ -60,6 +63,7 @@ class Queues:
         async with app.open_async(), asyncio.TaskGroup() as tasks:
             tasks.create_task(self._until_stopped())
             tasks.create_task(self._sweep_forever(app))
+            tasks.create_task(self._keep_time())
             for name in self.names:
                 tasks.create_task(self._work(app, name))
 
@@ -73,6 +77,9 @@ class Queues:
                     self.wakes(tx, [stage])
         except DatabaseFault as fault:
             _log.warning("not advanced, swept soon", stage=stage, reason=str(fault))
+        finally:
+            if self.wakes.stages[stage].prompt:
+                self.advanced.set()
 
     async def sweep(self) -> list[str]:
         """Queue a job for every stage that has rows that are due, whoever forgot to say so; return which those are."""
@@ -84,6 +91,18 @@ class Queues:
             due = [each.name for each in self.wakes.stages.values() if await rows.due_books(tx, each, at)]
             self.wakes(tx, due)
         return due
+
+    async def tick(self) -> float:
+        """Queue a job for every prompt stage that has rows that are due; return in how many seconds others will be."""
+        prompt = [each for each in self.wakes.stages.values() if each.prompt]
+        if not prompt:
+            return SWEEP_SECONDS
+        async with self.database.writing() as tx:
+            at = clock.now()
+            times = {each.name: await rows.next_due(tx, each) for each in prompt}
+            self.wakes(tx, [name for name, when in times.items() if when is not None and when <= at])
+        waits = ((when - at).total_seconds() for when in times.values() if when is not None and when > at)
+        return min([SWEEP_SECONDS, *waits])
 
     def _app(self) -> "procrastinate.App":
         connector = procrastinate.PsycopgConnector(
@@ -126,6 +145,18 @@ class Queues:
                 _log.warning("not swept, tried again soon", reason=str(fault))
             sweeps += 1
             await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _keep_time(self) -> None:
+        """Look when something is due, when a prompt stage was advanced, and with each sweep."""
+        while True:
+            self.advanced.clear()
+            try:
+                seconds = await self.tick()
+            except DatabaseFault as fault:
+                seconds = SWEEP_SECONDS
+                _log.warning("no time kept, swept soon", reason=str(fault))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.advanced.wait(), seconds)
 
 
 async def _clean(app: "procrastinate.App") -> None:

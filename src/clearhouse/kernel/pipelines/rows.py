@@ -57,6 +57,11 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
+class _Next:
+    next_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Book:
     book: int
 
@@ -84,6 +89,12 @@ def _sql(stage: Stage, name: str) -> str:
 async def due_books(tx: Tx, stage: Stage, at: datetime) -> list[int]:
     """Return the books that have rows for a stage now."""
     return [each.book for each in await tx.rows(_sql(stage, "due_books"), _Book, state=stage.state, at=at)]
+
+
+async def next_due(tx: Tx, stage: Stage) -> datetime | None:
+    """Return when the next row of a stage is due, in whatever book; it may be past."""
+    found = await tx.row(_sql(stage, "next_due"), _Next, state=stage.state)
+    return None if found is None else found.next_at
 
 
 async def pick(tx: Tx, stage: Stage, at: datetime, these: Sequence[UUID] | None = None) -> list[Taken]:

@@ -97,7 +97,7 @@ class Stage:
     """What is done with the rows of a table in a state.
 
     `order` is by what due rows are taken, first the oldest; `about` says to an operator what the stage does, and `prefix`
-    begins the ids of its rows there.
+    begins the ids of its rows there. The rows of a `prompt` one are looked for when they are due, not at the next sweep.
     """
 
     name: str
@@ -110,3 +110,4 @@ class Stage:
     order: str = "next_at"
     about: str = ""
     prefix: str = "row"
+    prompt: bool = False

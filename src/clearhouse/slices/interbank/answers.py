@@ -39,7 +39,8 @@ RETRY_SECONDS = 60
 RETRY_SECONDS_MAX = 3_600
 # What a bank may answer otherwise another time: it had no funds for us, it was after its cut-off, it did not say why.
 RETRYABLE = frozenset({"AM04", "TM01", "MS03", "insufficient_funds", "bank_not_reached"})
-Said = Literal["accepted", "confirmed", "rejected", "returned", "silent", "not_sent"]
+# `returned_aside` is our own word: what came back has no account to go to, so a person says whose it is.
+Said = Literal["accepted", "confirmed", "rejected", "returned", "returned_aside", "silent", "not_sent"]
 
 
 class Word(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -66,7 +67,7 @@ class _Batch:
     """What the words of a batch come to in the ledger, before they are written."""
 
     at: datetime
-    late: Mapping[UUID, int]
+    late: dict[UUID, "_Late"]
     answered: list[UUID] = field(default_factory=list[UUID])
     open: list[UUID] = field(default_factory=list[UUID])
     postings: list[Asked[PostTransaction]] = field(default_factory=list[Asked[PostTransaction]])
@@ -85,10 +86,13 @@ class _Compensation:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Late:
-    settlement: UUID
-    total: int
+    """What left under an order that was given up, and what of that came back."""
+
+    order: UUID
+    left: int = 0
+    back: int = 0
 
 
 class NotBooked(Exception):
@@ -103,8 +107,10 @@ async def hear(tx: Tx, asked: Sequence[Asked[Word]], at: datetime) -> list[Heard
 
 async def take(tx: Tx, there: Mapping[UUID, Row], words: Sequence[Word], at: datetime) -> list[Heard | Refusal]:
     """Take what the banks have said of settlements under our lock."""
-    given_up = [row.id for row in there.values() if row.state in {"FAILED", "ROLLED_BACK"}]
-    batch = _Batch(at, await _late(tx, given_up))
+    given_up = {row.id for row in there.values() if row.state in {"FAILED", "ROLLED_BACK"}}
+    orders = [of_order(each.order) for each in words]
+    given_up |= {own for own, attempt in orders if own in there and attempt < there[own].attempt}
+    batch = _Batch(at, await _late(tx, sorted(given_up)))
     answers = [_heard(batch, there, each) for each in words]
     await book(tx, batch.answered, batch.postings, at)
     if batch.open:
@@ -118,11 +124,11 @@ async def take(tx: Tx, there: Mapping[UUID, Row], words: Sequence[Word], at: dat
     return answers
 
 
-async def _late(tx: Tx, given_up: Sequence[UUID]) -> dict[UUID, int]:
+async def _late(tx: Tx, given_up: Sequence[UUID]) -> dict[UUID, _Late]:
     if not given_up:
         return {}
     found = await tx.rows(rows.sql["late_so_far"], _Late, book=tx.book, ids=array(given_up))
-    return {each.settlement: each.total for each in found}
+    return {each.order: each for each in found}
 
 
 async def book(tx: Tx, answered: Sequence[UUID], postings: Sequence[Asked[PostTransaction]], at: datetime) -> None:
@@ -148,6 +154,8 @@ def _outdated(batch: _Batch, row: Row, word: Word) -> None:
     """Hear of an attempt that was over: what it moved after all is nobody's any more."""
     if word.said == "confirmed":
         _too_late(batch, row, word)
+    elif word.said == "returned":
+        _late_back(batch, row, word)
 
 
 def _accepted(batch: _Batch, row: Row, _: Word) -> None:
@@ -230,6 +238,7 @@ def _returned(batch: _Batch, row: Row, word: Word) -> None:
     """Book what came back, as a settlement of its own the other way; the one that is returned stays as it is."""
     if State(row.state) in SENT:  # the confirmation was lost: there is nothing to give back that had not left
         _confirmed(batch, row, Word(word.order, "confirmed", row.money(row.amount)))
+    _late_back(batch, row, word)
     total = min(minor_units(word.total, row.exponent), row.captured)
     if total <= row.returned:
         return
@@ -237,22 +246,54 @@ def _returned(batch: _Batch, row: Row, word: Word) -> None:
     row.returned, row.touched = total, True
     reference = f"return:{row.money(total)}"
     back = _back(row, reference, part, batch.at)
-    batch.returns.append(back)
-    leg = Leg(
-        debit=f"nostro:{row.to_bank}:{row.currency}", credit=f"vostro:{row.from_bank}:{row.currency}",
-        amount=row.money(part), currency=row.currency,
-    )  # fmt: skip
-    transaction = Asked(PostTransaction([leg], reference=back.text), back.id, row.accepted_by)
-    batch.postings.append(transaction)
     reason = f"{word.code} {word.reason}".strip() or "returned"
-    batch.compensations.append(_Compensation(row.id, reference, "return", part, back.id, transaction.id, reason))
+    if word.said == "returned":
+        batch.returns.append(back)
+        _book_back(batch, row, f"vostro:{row.from_bank}", _Compensation(
+            row.id, reference, "return", part, back.id, back.id, reason
+        ))  # fmt: skip
+    else:
+        own, reason = ids.derived("interbank.return_aside", str(back.id)), f"{reason}; its payer's account did not take it"
+        _book_back(batch, row, "suspense", _Compensation(row.id, reference, "return", part, None, own, reason))
+        row.tell("interbank.alert")
     row.tell("interbank.returned")
 
 
+def _book_back(batch: _Batch, row: Row, to: str, made: _Compensation) -> None:
+    """Book what came back to our nostro."""
+    leg = Leg(
+        debit=f"nostro:{row.to_bank}:{row.currency}", credit=f"{to}:{row.currency}", amount=row.money(made.amount),
+        currency=row.currency,
+    )  # fmt: skip
+    about = row.text if made.compensation is None else ids.text("stl", made.compensation)
+    batch.postings.append(Asked(PostTransaction([leg], reference=about), made.transaction, row.accepted_by))
+    batch.compensations.append(made)
+
+
+def _late_back(batch: _Batch, row: Row, word: Word) -> None:
+    """Take back from suspense what had left after it was given up, and came back."""
+    late = batch.late.get(word.order)
+    total = minor_units(word.total, row.exponent)
+    part = 0 if late is None else min(total - _mine(row, word), late.left) - late.back
+    if late is None or part <= 0:
+        return
+    late.back += part
+    reference = f"late_return:{word.order}:{row.money(total)}"
+    own, reason = ids.derived("interbank.late", reference), f"{word.code} {word.reason}".strip() or "returned"
+    _book_back(batch, row, "suspense", _Compensation(row.id, reference, "return", part, None, own, reason))
+    row.tell("interbank.alert")
+
+
+def _mine(row: Row, word: Word) -> int:
+    """Return what of a word's order was booked as it should be."""
+    return row.captured if of_order(word.order)[1] == row.attempt else 0
+
+
 def _back(row: Row, reference: str, part: int, at: datetime) -> Row:
+    """Return a settlement the other way; its obligation has a blank, so that nobody who asks can have taken it."""
     own = ids.derived("interbank.return", str(row.id), reference)
     back = Row(
-        book=0, id=UUID(int=own.int & ~15), obligation_id=f"{reference}:{row.text}", from_bank=row.to_bank,
+        book=0, id=UUID(int=own.int & ~15), obligation_id=f"{reference} {row.text}", from_bank=row.to_bank,
         to_bank=row.from_bank, currency=row.currency, exponent=row.exponent, amount=part, method=row.method,
         priority=row.priority, state=State.COMPLETED.value, waiting_for=None, next_at=None, attempt=1, hold=None,
         captured=part, returned=0, reason="return", remark=None, review=None, reviewed=False, parties=None,
@@ -273,10 +314,11 @@ def journal(tx: Tx, heard: Sequence[Heard | Refusal], at: datetime) -> None:
 def _too_late(batch: _Batch, row: Row, word: Word) -> None:
     """Take the payment of what was given up: the money has left our nostro, and whose it is a person must say."""
     total = minor_units(word.total, row.exponent)
-    mine = row.captured if of_order(word.order)[1] == row.attempt else 0
-    part = total - batch.late.get(row.id, 0) - mine
+    late = batch.late.setdefault(word.order, _Late(word.order))
+    part = total - late.left - _mine(row, word)
     if part <= 0:
         return
+    late.left += part
     reference = f"late:{word.order}:{row.money(total)}"
     leg = Leg(
         debit=f"suspense:{row.currency}", credit=f"nostro:{row.to_bank}:{row.currency}", amount=row.money(part),
@@ -284,7 +326,6 @@ def _too_late(batch: _Batch, row: Row, word: Word) -> None:
     )  # fmt: skip
     own = ids.derived("interbank.late", reference)
     batch.postings.append(Asked(PostTransaction([leg], reference=row.text), own, row.accepted_by))
-    batch.late = {**batch.late, row.id: batch.late.get(row.id, 0) + part}
     reason = f"confirmed after it was {row.state}"
     batch.compensations.append(_Compensation(row.id, reference, "late_confirmation", part, None, own, reason))
     row.tell("interbank.alert")
@@ -307,7 +348,7 @@ def _not_sent(batch: _Batch, row: Row, word: Word) -> None:
 
 _SAID = {
     "accepted": _accepted, "confirmed": _confirmed, "rejected": _rejected, "returned": _returned,
-    "silent": _silent, "not_sent": _not_sent,
+    "returned_aside": _returned, "silent": _silent, "not_sent": _not_sent,
 }  # fmt: skip
 
 

@@ -42,7 +42,7 @@ def _executed(_: Asked[ExecuteSettlement], answer: Settlement) -> Line:
 
 
 def _cancelled(_: Asked[CancelSettlement], answer: Settlement) -> Line:
-    return Line("interbank.rolled_back", answer.id, _change(answer))
+    return Line(f"interbank.{answer.state.value.lower()}", answer.id, _change(answer))
 
 
 def _released(asked: Asked[ReleaseSettlement], answer: Release) -> Line:
@@ -86,7 +86,7 @@ EXECUTE_SETTLEMENT = Kind(
 )  # fmt: skip
 CANCEL = Kind(
     "interbank.cancel", EXECUTE, stopping.cancel, Settlement, _cancelled, natural=False,
-    events={"interbank.rolled_back": Change},
+    events={"interbank.rolled_back": Change, "interbank.failed": Change},
 )  # fmt: skip
 RELEASE = Kind(
     "interbank.release", GIVE_UP, stopping.release_by_hand, Release, _released, natural=False,

@@ -22,6 +22,7 @@ from clearhouse.slices.interbank.bank.client import HttpBank
 from clearhouse.slices.interbank.bank.control import OpenAccount
 from clearhouse.slices.interbank.bank.simulated import SimulatedBank
 from clearhouse.slices.interbank.channel import (
+    Ack,
     Channel,
     NoAnswer,
     NotSent,
@@ -33,6 +34,7 @@ from clearhouse.slices.interbank.commands import ENGINE
 from clearhouse.slices.interbank.reconciling import SCOPE
 
 SIMULATED_CREDIT = "1000000000"
+DUPLICATE = frozenset({"AM05", "DUPL"})
 _SAID = {Said.ACCEPTED: "accepted", Said.REFUSED: "rejected", Said.SILENT: "silent"}
 _log = structlog.get_logger(__name__)
 
@@ -67,7 +69,7 @@ class Line:
                 return [Word(orders[0].id, "not_sent", code=refusal.code, reason=str(refusal))]
             middle = len(orders) // 2
             return await self.pay(orders[:middle]) + await self.pay(orders[middle:])
-        return [Word(ack.id, _SAID[ack.said], code=ack.code, reason=ack.reason) for ack in acks]  # type: ignore[arg-type] - a word of the table
+        return [_word(ack) for ack in acks]
 
     async def mirror(self, accounts: Iterable[str] | None = None) -> None:
         """Open at the simulated bank what it does not know yet of our nostros, all of them unless some are named."""
@@ -84,6 +86,12 @@ class Line:
         if wanted:
             await bank.control.open(wanted)
             self.mirrored |= {each.account for each in wanted}
+
+
+def _word(ack: Ack) -> Word:
+    """Return what a bank said of an order. That it has the id already is no refusal: then it has the order, and is asked."""
+    said = "silent" if ack.code in DUPLICATE else _SAID[ack.said]
+    return Word(ack.id, said, code=ack.code, reason=ack.reason)  # type: ignore[arg-type] - a word of the table
 
 
 @dataclass(slots=True)

@@ -16,22 +16,30 @@ from clearhouse import clock
 from clearhouse.kernel.commands.submitting import Failed
 from clearhouse.kernel.db.arrays import array, texts
 from clearhouse.kernel.db.database import Tx
-from clearhouse.kernel.pipelines.stages import BackOff, Calls, Heard, NotYet, Stage, Unheard
+from clearhouse.kernel.pipelines.stages import BackOff, Calls, Heard, Later, NotYet, Stage, Unheard
 from clearhouse.refusals import Refusal
-from clearhouse.slices.interbank import commands, engines
+from clearhouse.slices.interbank import commands, engines, rows
 from clearhouse.slices.interbank.answers import Word
 from clearhouse.slices.interbank.channel import BATCH_MAX, Notice, State
 from clearhouse.slices.interbank.engines import Line
 from clearhouse.slices.interbank.periods import CHANNEL, LISTEN
 from clearhouse.slices.interbank.rows import sql
-from clearhouse.slices.interbank.settlement import of_order
+from clearhouse.slices.interbank.settlement import ENDED, of_order
 
-LISTEN_SECONDS = 0.5
+# While a confirmation is waited for, a bank is listened to again after a tenth of the time that it has taken by now.
+SHARE = 10
+SOON = timedelta(seconds=0.1)
+LATER = timedelta(seconds=1)
+_ENDED = {each.value for each in ENDED}
 _log = structlog.get_logger(__name__)
 
 
 class _Cursor(msgspec.Struct, frozen=True):
     cursor: str
+
+
+class _Unconfirmed(msgspec.Struct, frozen=True):
+    sent_at: datetime
 
 
 async def listen(line: Line) -> bool:
@@ -59,11 +67,23 @@ async def hear(line: Line, words: Sequence[Word]) -> None:
         _log.warning("a bank's word was refused", order=str(word.order), said=word.said, reason=str(refusal))
         if refusal.retryable:
             raise refusal
-    poison = {of_order(word.order)[0]: word for word, refusal in unbooked if isinstance(refusal, Failed)}
-    if poison:
-        errors = texts(f"the bank's word, {word.said} {word.total}, could not be booked" for word in poison.values())
-        async with line.database.writing(book=line.book) as tx:
-            tx.later(sql["set_aside"], book=line.book, ids=array(poison), errors=errors)
+    poison = [word for word, refusal in unbooked if isinstance(refusal, Failed)]
+    await hear(line, [msgspec.structs.replace(word, said="returned_aside") for word in poison if word.said == "returned"])
+    await _set_aside(line, {of_order(word.order)[0]: word for word in poison if word.said != "returned"})
+
+
+async def _set_aside(line: Line, poison: Mapping[UUID, Word]) -> None:
+    """Show that words could not be booked: their settlements are set aside; of those that had ended there is an alert."""
+    if not poison:
+        return
+    at = clock.now()
+    errors = texts(f"the bank's word, {word.said} {word.total}, could not be booked" for word in poison.values())
+    async with line.database.writing(book=line.book) as tx:
+        ended = [row for row in (await rows.locked(tx, poison)).values() if row.state in _ENDED]
+        for row in ended:
+            row.tell("interbank.alert")
+        rows.journal(tx, ended, kind="interbank.hear", at=at)
+        tx.later(sql["set_aside"], book=line.book, ids=array(poison), errors=errors)
 
 
 def told(notice: Notice) -> Word | None:
@@ -93,13 +113,21 @@ async def _one(line: Line) -> bool | Unheard:
 
 
 async def _again(tx: Tx, heard: Sequence[Heard[Line, bool]], at: datetime) -> Mapping[UUID, NotYet]:
-    for each in heard:
-        next_at = at if each.answer else at + timedelta(seconds=LISTEN_SECONDS)
-        tx.later(sql["listen_again"], book=tx.book, ids=array([each.id]), next_at=next_at)
-    return {}
+    found = await tx.row(sql["newest_unconfirmed"], _Unconfirmed, book=tx.book)
+    pause = LATER if found is None else min(LATER, max(SOON, (at - found.sent_at) / SHARE))
+    done = [each.id for each in heard if not each.answer]
+    tx.later(sql["listen_again"], book=tx.book, ids=array(done), next_at=at + pause)
+    return {each.id: Later(at) for each in heard if each.answer}
+
+
+def soon(tx: Tx, at: datetime) -> None:
+    """Let the bank be listened to at once, whenever it would have been: something was sent that it will confirm."""
+    tx.later(sql["listen_soon"], book=tx.book, channel=CHANNEL, at=at)
+    tx.wake(LISTEN)
 
 
 STAGE = Stage(
     LISTEN, "banks.asked", "interbank_news", "listening", Calls(_begin, _listen, _again), batch=1,
     back_off=BackOff(longest_seconds=60, tries=2**31 - 1), about="what banks say by themselves is heard", prefix="chn",
+    prompt=True,
 )  # fmt: skip

@@ -113,12 +113,14 @@ FROM unnest(
 ) AS n (settlement, reference, cause, amount, compensation, transaction, reason)
 
 -- name: late_so_far
--- What was confirmed so far of settlements that had been given up.
-SELECT c.settlement, sum(c.amount) AS total
+-- What was confirmed so far of orders that had been given up, and what of it came back.
+SELECT split_part(c.reference, ':', 2)::uuid AS "order",
+    coalesce(sum(c.amount) FILTER (WHERE c.cause = 'late_confirmation'), 0) AS "left",
+    coalesce(sum(c.amount) FILTER (WHERE c.cause = 'return'), 0) AS back
 FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
 JOIN compensation_transactions AS c ON c.book = asked.book AND c.settlement = asked.id
-WHERE c.cause = 'late_confirmation'
-GROUP BY c.settlement
+WHERE c.reference LIKE 'late%%'
+GROUP BY 1
 
 -- name: settlements_page
 -- Settlements in the order of their arrival, newest first, of a state, of a bank on either side, of an obligation.
@@ -157,6 +159,17 @@ UPDATE interbank_news SET cursor = %(cursor)s, read_at = %(at)s WHERE book = %(b
 -- Says when the bank is listened to next.
 UPDATE interbank_news SET next_at = %(next_at)s, attempts = 0, lease = NULL, error = NULL
 WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])
+
+-- name: listen_soon
+-- Lets the bank be listened to now, if nobody does and it is not due yet.
+UPDATE interbank_news SET next_at = %(at)s
+WHERE book = %(book)s AND channel = %(channel)s AND next_at > %(at)s AND lease IS NULL
+
+-- name: newest_unconfirmed
+-- When that was sent whose confirmation can be waited for longest: what was sent last, among what goes by the same terms.
+SELECT sent_at FROM settlement_transactions
+WHERE book = %(book)s AND state = 'CONFIRMING' AND next_at IS NOT NULL AND sent_at IS NOT NULL
+ORDER BY next_at DESC LIMIT 1
 
 -- name: set_aside
 -- Sets settlements aside of which a bank said what could not be booked, with why, for somebody to look at.

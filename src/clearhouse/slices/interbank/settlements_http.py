@@ -134,7 +134,7 @@ async def cancel_settlement(
     request: Asking, settlement: SettlementPath, data: Annotated[Cancellation, body({"reason": "Paid in cash."})],
     book: Book = None, key: IdempotencyKey = None,
 ) -> Settlement:  # fmt: skip
-    """Take a settlement back that was not sent yet; its funds are free at once."""
+    """Take a settlement back that was not sent yet; its funds are free at once. One that has failed is not tried again."""
     visit = here(request)
     await _payer(request, settlement, book)
     found = await visit.submit(commands.CANCEL, CancelSettlement(settlement, data.reason), book=book, key=key)

@@ -53,8 +53,16 @@ class NotInDoubt(Refusal):
     kind = Kind.CONFLICT
 
 
+class BeingAsked(Refusal):
+    """The bank is being asked about settlement {id} right now; give it up only if it has no answer, in a minute."""
+
+    code = "being_asked"
+    kind = Kind.CONFLICT
+    retryable = True
+
+
 class CancelSettlement(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Take a settlement back that was not sent yet."""
+    """Take a settlement back that was not sent yet, or let one that has failed not be tried again."""
 
     settlement: SettlementRef
     reason: Why | None = None
@@ -80,6 +88,7 @@ async def cancel(tx: Tx, asked: Sequence[Asked[CancelSettlement]], at: datetime)
     there = await rows.locked(tx, wanted)
     answers: list[Settlement | Refusal] = []
     freed: list[Row] = []
+    reviews: list[Edit] = []
     for each, own in zip(asked, wanted, strict=True):
         row = there.get(own)
         refusal = SettlementNotFound(id=each.command.settlement) if row is None else _unstoppable(row)
@@ -88,13 +97,13 @@ async def cancel(tx: Tx, asked: Sequence[Asked[CancelSettlement]], at: datetime)
             continue
         if row.state == State.FUNDS_LOCKED.value:
             freed.append(row)
-        row.become(State.ROLLED_BACK, "ROLLBACK", reason="CANCELLED", remark=each.command.reason, ended_at=at)
+        if row.state == State.FAILED.value:
+            row.waiting_for, row.next_at, row.touched = None, None, True
+        else:
+            row.become(State.ROLLED_BACK, "ROLLBACK", reason="CANCELLED", remark=each.command.reason, ended_at=at)
+        if row.review is not None:
+            reviews.append(Edit(subject(row), each.by))
         answers.append(row.settlement())
-    reviews = [
-        Edit(subject(row), each.by)
-        for each, own in zip(asked, wanted, strict=True)
-        if (row := there.get(own)) and row.review
-    ]
     if reviews:
         await requests.edited(tx, reviews, at)
     await book(tx, [], [release(row) for row in freed], at)
@@ -104,7 +113,7 @@ async def cancel(tx: Tx, asked: Sequence[Asked[CancelSettlement]], at: datetime)
 
 def _unstoppable(row: Row) -> Refusal | None:
     state = State(row.state)
-    if state in {State.PENDING, State.VALIDATING, State.FUNDS_LOCKED}:
+    if state in {State.PENDING, State.VALIDATING, State.FUNDS_LOCKED} or row.waiting_for == "retry":
         return None
     if state in {State.COMPLETED, State.FAILED, State.ROLLED_BACK}:
         return AlreadyEnded(id=row.text, state=row.state)
@@ -127,6 +136,8 @@ async def _release(tx: Tx, asked: Asked[ReleaseSettlement], row: Row | None, at:
         return SettlementNotFound(id=asked.command.settlement)
     if row.state != State.IN_DOUBT.value:
         return NotInDoubt(id=row.text, state=row.state)
+    if row.lease is not None and row.next_at is not None and row.next_at > at:
+        return BeingAsked(id=row.text)
     about = Subject(RELEASE, row.text)
     held = digest([row.text, row.money(row.captured), asked.command.reason])
     said = (await requests.approved(tx, [(about, held)], at))[0]

@@ -62,11 +62,13 @@ async def tell(
     database = visit.door.database
     async with database.reading([book]) as tx:
         cursor = events.cursor_after(after, book) if after else await _now(tx)
-    async for page in visit.feed.pages(database, book, cursor, may):
-        for each in page.events:
-            heard = listening.hear(each)
-            if heard is not None:
-                yield heard
+    visit.feed.check(visit.caller.id)
+    with visit.feed.counted(visit.caller.id):
+        async for page in visit.feed.pages(database, book, cursor, may):
+            for each in page.events:
+                heard = listening.hear(each)
+                if heard is not None:
+                    yield heard
 
 
 async def _now(tx: Tx) -> Cursor:

@@ -20,7 +20,7 @@ from clearhouse.slices.interbank import answers, engines, rows
 from clearhouse.slices.interbank.answers import Word
 from clearhouse.slices.interbank.channel import Method, PaymentOrder
 from clearhouse.slices.interbank.engines import Line
-from clearhouse.slices.interbank.listening import listen
+from clearhouse.slices.interbank.listening import listen, soon
 from clearhouse.slices.interbank.rows import Row
 from clearhouse.slices.interbank.settlement import SEND as NAME
 from clearhouse.slices.interbank.settlement import State
@@ -78,6 +78,8 @@ async def send(orders: Sequence[Outgoing]) -> list[Word]:
 
 async def answer(tx: Tx, heard: Sequence[Heard[Outgoing, Word]], at: datetime) -> Mapping[UUID, NotYet]:
     """Write down what the bank said when it got the orders."""
+    if any(each.answer.said == "accepted" for each in heard):
+        soon(tx, at)
     return await note(tx, {each.id: each.answer for each in heard}, at)
 
 

@@ -31,8 +31,8 @@ class Received(msgspec.Struct, frozen=True):
 
 async def receive_whole(visit: Visit, structure: Structure, parts: Parts, *, name: str, book: str | None) -> Received:
     """Stage every part, then count all of them or none."""
-    upload = uploads.id_of(structure, name) if name else ids.fresh()
     organisation = visit.caller.organisation
+    upload = uploads.id_of(structure, name, organisation=organisation) if name else ids.fresh()
     digest, records, count, there = hashlib.sha256(), 0, 0, False
     so_far = b""
     async for first, lines in parts:

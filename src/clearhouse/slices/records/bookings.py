@@ -1,8 +1,8 @@
 """Bookings: the positions of a settled round as transactions of the ledger, once, whoever comes to post them.
 
 Promise: a round whose structure is netted in a currency is owed to the ledger from the moment that it is settled; it is
-posted whole, under ids that come of the round, so that posting it again finds it there. What is refused stays owed, and is
-tried again.
+posted whole, under ids that come of the round, so that posting it again finds it there. What is refused stays owed, is tried
+again, and holds up no other.
 """
 
 import asyncio
@@ -49,6 +49,7 @@ class Booked(msgspec.Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class _Due:
     book: int
+    structure: int
     settleid: str
     round: int
 
@@ -134,10 +135,25 @@ async def book(database: Database) -> None:
 
 async def book_due(database: Database, *, most: int = 100) -> list[Booked]:
     """Post rounds that are owed, each in a transaction of its own; return those that were posted."""
-    async with database.writing() as tx:
-        due = await tx.rows(_sql["due"], _Due, most=most)
-    found = [await book_one(database, each.book, each.settleid, each.round) for each in due]
-    return [each for each in found if each is not None]
+    found: list[Booked] = []
+    after = {"book": 0, "structure": 0, "round": 0}
+    while True:
+        async with database.writing() as tx:
+            due = await tx.rows(_sql["due"], _Due, most=most, **after)
+        for each in due:
+            booked = await _book_one(database, each)
+            found += [] if booked is None else [booked]
+        if len(due) < most:
+            return found
+        after = {"book": due[-1].book, "structure": due[-1].structure, "round": due[-1].round}
+
+
+async def _book_one(database: Database, due: _Due) -> Booked | None:
+    try:
+        return await book_one(database, due.book, due.settleid, due.round)
+    except DatabaseFault as fault:
+        _log.warning("a round was not posted, tried again soon", settleid=due.settleid, round=due.round, reason=str(fault))
+        return None
 
 
 async def book_one(database: Database, number: int, settleid: str, round_: int) -> Booked | None:

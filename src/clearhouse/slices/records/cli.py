@@ -114,6 +114,13 @@ def resolve(
 
 
 @app.command
+def uploads(settleid: str, *, name: str | None = None, limit: Most = 100, how: Reading = READING) -> None:
+    """Show how far uploads are that are on their way, or (--name) the one that you call so."""
+    found = server().get(_path(settleid, "uploads"), uploadId=name, limit=limit, book=how.book)["output"]
+    show_all(found, ("upload", "state", "organisation", "records", "repeated", "change"), json=how.json)
+
+
+@app.command
 def upload(settleid: str, *places: Path, mode: Mode = "upload", how: Reading = READING) -> None:
     """Upload files, and the files in folders: .ndjson, .jsonl, .csv, .json. The same file again has no second effect."""
     files = [file for place in places for file in _files(place)]

@@ -1,14 +1,16 @@
 """Disputes: each organisation accepts or disputes the lines of a settled round within a window, and a person ends a dispute.
 
 Promises: only who took part in a round has a word on it, one an organisation, which may change until the window closes;
-silence is consent; whoever ends a dispute has no word on that line; what was decided is never changed, and the round itself
-stays as it is.
+silence is consent; whoever ends a dispute never had a word on that line, not even one that another took the place of; what
+was decided is never changed, and the round itself stays as it is. Who counts records waits for none of it: what a round came
+to is read before anything is locked.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
+from uuid import UUID
 
 import msgspec
 
@@ -18,7 +20,8 @@ from clearhouse.kernel.db.statements import Statements
 from clearhouse.refusals import Kind, Refusal
 from clearhouse.slices.records import rounds, states, structures
 from clearhouse.slices.records.cells import text
-from clearhouse.slices.records.refusals import RoundUnknown
+from clearhouse.slices.records.parsing import KEY_LENGTH_MAX, number_of
+from clearhouse.slices.records.refusals import RoundUnknown, Unparsable
 from clearhouse.slices.records.rounds import Round
 from clearhouse.slices.records.settling import Cells
 from clearhouse.slices.records.structures import Structure
@@ -128,6 +131,17 @@ class _Word:
     remark: str
     at: datetime
     by_whom: str
+    speakers: list[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """A settled round as it stays for good, with what it came to."""
+
+    structure: Structure
+    round: Round
+    parties: set[str]
+    lines: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,90 +155,113 @@ class _Resolution:
 
 async def say(tx: Tx, asked: Sequence[Asked[Say]], at: datetime) -> list[Line | Refusal]:
     """Take the words of organisations, one after another."""
-    return [await _said(tx, each.command, at) for each in asked]
+    return [await _said(tx, each.command, each.by, at) for each in asked]
 
 
-async def _said(tx: Tx, say_: Say, at: datetime) -> Line | Refusal:
+async def _said(tx: Tx, say_: Say, speaker: UUID, at: datetime) -> Line | Refusal:
     try:
-        structure, round_, cells = await _found(tx, say_.settleid, say_.round, say_.key)
+        settled = await _found(tx, say_.settleid, say_.round, say_.key)
     except Refusal as refusal:
         return refusal
-    if say_.organisation not in _parties(cells):
+    if say_.organisation not in settled.parties:
         return NoParty()
-    if at > round_.disputable_until:
-        return WindowClosed(round=str(round_.round), until=round_.disputable_until.isoformat())
-    line = (await _lines(tx, structure, round_, cells, at=at, keys=[say_.key]))[0]
+    if at > settled.round.disputable_until:
+        return WindowClosed(round=str(say_.round), until=settled.round.disputable_until.isoformat())
+    line, _ = await _locked(tx, settled, say_.key, at)
     if line.state == "resolved":
         return NotDisputed(key=say_.key, state=line.state)
     await tx.do(
-        _sql["say"], book=tx.book, structure=structure.number, round=say_.round, key=say_.key, word=say_.word,
-        organisation=say_.organisation, remark=say_.remark, at=at, by=say_.by,
+        _sql["say"], book=tx.book, structure=settled.structure.number, round=say_.round, key=say_.key, word=say_.word,
+        organisation=say_.organisation, remark=say_.remark, at=at, by=say_.by, speaker=speaker,
     )  # fmt: skip
-    return (await _lines(tx, structure, round_, cells, at=at, keys=[say_.key]))[0]
+    return (await _lines(tx, settled, at=at, keys=[say_.key]))[0]
 
 
 async def resolve(tx: Tx, asked: Sequence[Asked[Resolve]], at: datetime) -> list[Line | Refusal]:
     """End disputes, one after another."""
-    return [await _resolved(tx, each.command, at) for each in asked]
+    return [await _resolved(tx, each.command, each.by, at) for each in asked]
 
 
-async def _resolved(tx: Tx, resolve_: Resolve, at: datetime) -> Line | Refusal:
+async def _resolved(tx: Tx, resolve_: Resolve, referee: UUID, at: datetime) -> Line | Refusal:
     try:
-        structure, round_, cells = await _found(tx, resolve_.settleid, resolve_.round, resolve_.key)
+        settled = await _found(tx, resolve_.settleid, resolve_.round, resolve_.key)
+        stands = checked(settled.structure, resolve_.stands)
     except Refusal as refusal:
         return refusal
-    line = (await _lines(tx, structure, round_, cells, at=at, keys=[resolve_.key]))[0]
-    if any(each.by == resolve_.by for each in line.words.values()):
+    line, speakers = await _locked(tx, settled, resolve_.key, at)
+    if referee in speakers or any(each.by == resolve_.by for each in line.words.values()):
         return OwnWord()
-    stands = msgspec.json.encode(resolve_.stands).decode()
     if line.state != "disputed" or not await tx.do(
-        _sql["resolve"], book=tx.book, structure=structure.number, round=resolve_.round, key=resolve_.key, values=stands,
-        remark=resolve_.remark, at=at, by=resolve_.by,
+        _sql["resolve"], book=tx.book, structure=settled.structure.number, round=resolve_.round, key=resolve_.key,
+        values=msgspec.json.encode(stands).decode(), remark=resolve_.remark, at=at, by=resolve_.by,
     ):  # fmt: skip
         return NotDisputed(key=resolve_.key, state=line.state)
-    return (await _lines(tx, structure, round_, cells, at=at, keys=[resolve_.key]))[0]
+    return (await _lines(tx, settled, at=at, keys=[resolve_.key]))[0]
+
+
+def checked(structure: Structure, stands: dict[str, str]) -> dict[str, str]:
+    """Return what stands, if it says of metrics of this structure what may stand there."""
+    if not stands:
+        raise Unparsable(place="stands", problem="say of at least one metric what stands")
+    for metric, value in stands.items():
+        if metric not in structure.metrics:
+            raise Unparsable(place=f"stands, {metric[:100]}", problem=f"there are {', '.join(structure.metrics)}"[:300])
+        if structure.aggregating.numeric and number_of(value) is None:
+            raise Unparsable(place=f"stands, {metric}", problem="a number is wanted here, of at most 38 digits and 38 more")
+        if not 0 < len(value) <= KEY_LENGTH_MAX or not value.isprintable():
+            raise Unparsable(place=f"stands, {metric}", problem=f"a value has 1 to {KEY_LENGTH_MAX} characters")
+    return stands
 
 
 async def lines(tx: Tx, structure: Structure, round_: Round, *, at: datetime, after: str = "", most: int) -> list[Line]:
     """Return the lines of a settled round in the order of their keys."""
     cells = await states.cells(tx, structure, round_.round)
     keys = sorted(key for key in cells if key > after)[:most]
-    return await _lines(tx, structure, round_, cells, at=at, keys=keys)
+    return await _lines(tx, _settled(structure, round_, cells), at=at, keys=keys)
 
 
-async def _found(tx: Tx, settleid: str, number: int, key: str) -> tuple[Structure, Round, Cells]:
-    await tx.do(_sql["lock"], book=tx.book, settleid=settleid)
+async def _found(tx: Tx, settleid: str, number: int, key: str) -> _Settled:
     structure = await structures.find(tx, settleid)
     found = await rounds.find(tx, structure, number)
     cells = await states.cells(tx, structure, number)
     if key not in cells:
         raise LineUnknown(settleid=settleid, round=str(number), key=key[:200])
-    return structure, found, cells
+    return _settled(structure, found, cells)
 
 
-def _parties(cells: Cells) -> set[str]:
-    return {cell.organisation for metrics in cells.values() for its in metrics.values() for cell in its} - {""}
+def _settled(structure: Structure, round_: Round, cells: Cells) -> _Settled:
+    parties = {cell.organisation for metrics in cells.values() for its in metrics.values() for cell in its} - {""}
+    return _Settled(structure, round_, parties, structure.settling.settle(cells, states.terms(structure)))
 
 
-async def _lines(
-    tx: Tx, structure: Structure, round_: Round, cells: Cells, *, at: datetime, keys: Sequence[str]
-) -> list[Line]:
+async def _locked(tx: Tx, settled: _Settled, key: str, at: datetime) -> tuple[Line, set[UUID]]:
+    """Return a line as it is now and stays until we commit, and everybody who ever had a word on it."""
+    await tx.do(_sql["lock"], book=tx.book, settleid=settled.structure.settleid)
+    line = (await _lines(tx, settled, at=at, keys=[key]))[0]
+    words = await tx.rows(_sql["words"], _Word, **_where(tx, settled, [key]))
+    return line, {speaker for each in words for speaker in each.speakers}
+
+
+def _where(tx: Tx, settled: _Settled, keys: Sequence[str]) -> dict[str, object]:
+    number, round_ = settled.structure.number, settled.round.round
+    return {"book": tx.book, "structure": number, "round": round_, "first": keys[0], "last": keys[-1]}
+
+
+async def _lines(tx: Tx, settled: _Settled, *, at: datetime, keys: Sequence[str]) -> list[Line]:
     if not keys:
         return []
-    settled = structure.settling.settle(cells, states.terms(structure))
-    values = {"book": tx.book, "structure": structure.number, "round": round_.round, "first": keys[0], "last": keys[-1]}
+    where, until = _where(tx, settled, keys), settled.round.disputable_until
     words: dict[str, dict[str, Said]] = {}
-    for row in await tx.rows(_sql["words"], _Word, **values):
+    for row in await tx.rows(_sql["words"], _Word, **where):
         words.setdefault(row.key, {})[row.organisation] = Said(row.word, row.remark, row.at, row.by_whom)
     resolutions = {
         row.key: Resolution(msgspec.json.decode(row.stands, type=dict[str, str]), row.remark, row.at, row.by_whom)
-        for row in await tx.rows(_sql["resolutions"], _Resolution, **values)
+        for row in await tx.rows(_sql["resolutions"], _Resolution, **where)
     }
-    over, parties = at > round_.disputable_until, _parties(cells)
     return [
         Line(
-            round_.round, key, _state(words.get(key, {}), resolutions.get(key), parties, over=over), settled.get(key),
-            round_.disputable_until, text(structure.tolerance), words.get(key, {}), resolutions.get(key),
+            settled.round.round, key, _state(words.get(key, {}), resolutions.get(key), settled.parties, over=at > until),
+            settled.lines.get(key), until, text(settled.structure.tolerance), words.get(key, {}), resolutions.get(key),
         )
         for key in keys
     ]  # fmt: skip

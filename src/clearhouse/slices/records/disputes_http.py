@@ -14,8 +14,9 @@ from clearhouse.transport.http.routes import body, get, post
 from clearhouse.transport.http.visits import Book, IdempotencyKey, here
 
 Asking = Request[Any, Any, Any]
-Remark = Annotated[str, msgspec.Meta(max_length=1_000)]
-Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
+REMARK = r"^[^\x00]*$"
+Remark = Annotated[str, msgspec.Meta(max_length=1_000, pattern=REMARK)]
+Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=1_000, pattern=REMARK)]
 RoundNumber = Annotated[int, msgspec.Meta(ge=1)]
 
 

@@ -10,7 +10,7 @@ from litestar.params import PathParameter, QueryParameter
 
 from clearhouse import clock
 from clearhouse.refusals import Malformed
-from clearhouse.slices.records import commands, rounds, states, streams, structures, tracing, uploads
+from clearhouse.slices.records import commands, progress, rounds, states, streams, structures, tracing, uploads
 from clearhouse.slices.records.arriving import receive_parts, receive_whole
 from clearhouse.slices.records.bodies import UPDATE, NewStructure, bodies_of, documented
 from clearhouse.slices.records.commands import READ, WRITE
@@ -34,6 +34,10 @@ UploadId = Annotated[
         description="What you call this upload: sent again under it, it is answered and not counted again.",
     ),
 ]  # fmt: skip
+UploadName = Annotated[
+    str | None,
+    QueryParameter(name="uploadId", required=False, min_length=1, max_length=200, description="What you call the upload."),
+]
 Mode = Annotated[
     Literal["upload", "chunk"],
     QueryParameter(
@@ -178,6 +182,22 @@ async def trace(
     return paged(request, found, limit, [_place(each) for each in found])
 
 
+@get("/{settleid:str}/uploads", summary="Uploads on their way")
+async def list_uploads(
+    request: Asking, settleid: SettleId, book: Book = None, upload: UploadName = None, cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Response[Output]:  # fmt: skip
+    """Return how far uploads are that are on their way, or the one that you call so, wherever it is."""
+    visit = here(request)
+    async with visit.reading(READ, book) as tx:
+        structure = await structures.find(tx, settleid)
+        if upload is None:
+            found = await progress.arriving(tx, structure, after=cursor, most=limit + 1)
+        else:
+            found = await progress.named(tx, structure, upload, organisation=visit.caller.organisation)
+    return paged(request, found, limit, [each.upload for each in found])
+
+
 async def taken(request: Asking) -> AsyncIterator[bytes]:
     """Give the pieces of a body as they come; each has its own time, all of them together have as long as they take."""
     receive = cast("Receive", request.scope["unhurried"])  # type: ignore[typeddict-item] - the entrance put it there
@@ -235,4 +255,4 @@ def paged(request: Asking, found: list[Any], limit: int, cursors: list[str], *, 
     return Response(Output(shown[0] if single and len(found) == 1 else shown), headers=headers)
 
 
-HANDLERS = (create, list_structures, show, history, show_settled, update, stream, settle, clear, trace)
+HANDLERS = (create, list_structures, show, history, show_settled, update, stream, list_uploads, settle, clear, trace)

@@ -1,12 +1,13 @@
 """Merging: what an upload with many keys adds is counted at once by one row, and added to the sums key by key afterwards.
 
 Promises: whoever reads sees all of an upload or nothing of it, merged or not; nobody who writes or settles waits for
-more than a small part of it; a process that ends halfway leaves the rest to the next, and nothing is added twice.
+more than a small part of it, and only who adds to the same keys waits at all; parts are as large as a short time allows. A
+process that ends halfway leaves the rest to the next, and nothing is added twice.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -18,7 +19,9 @@ from clearhouse.kernel.db.faults import DatabaseFault
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.slices.records.parsing import Place, Sum
 
-ROWS_AT_ONCE = 1_000  # about 20 ms: so many sums are counted under the cut, or merged in one transaction
+ROWS_AT_ONCE = 1_000  # about 20 ms: so many sums are counted under the cut, or merged in one transaction at most
+ROWS_MIN = 50
+SECONDS_AIMED = 0.02  # who adds to the same keys waits so long for a part of a merge; it waits twice as long seldom
 UPLOADS_DUE = 100
 SECONDS_BETWEEN = 1.0
 _log = structlog.get_logger(__name__)
@@ -63,6 +66,18 @@ class _Count:
     count: int
 
 
+@dataclass(slots=True)
+class Pace:
+    """How many sums are merged at once, so that a part takes about as long as it may."""
+
+    rows: int = field(default_factory=lambda: min(ROWS_AT_ONCE, 4 * ROWS_MIN))
+
+    def took(self, seconds: float) -> None:
+        """Go on with smaller parts where one took long, and with larger ones where it did not."""
+        factor = min(2.0, max(0.25, SECONDS_AIMED / max(seconds, 1e-6)))
+        self.rows = min(ROWS_AT_ONCE, max(ROWS_MIN, int(self.rows * factor)))
+
+
 def wait(tx: Tx, waiting: Sequence[Waiting]) -> None:
     """Count uploads with the commit, and leave their sums to be merged."""
     if waiting:
@@ -96,7 +111,7 @@ async def at_once(tx: Tx, upload: UUID) -> bool:
 
 
 def add(tx: Tx, waiting: Waiting, *, after: str = "", until: str | None = None) -> None:
-    """Add an upload's sums to those of its round, with the commit; the structure is locked."""
+    """Add an upload's sums to those of its round, with the commit: all of them, or those of the keys between these."""
     tx.later(
         _sql["merge"], book=tx.book, structure=waiting.structure, round=waiting.round, change=waiting.change,
         upload=waiting.upload, at=waiting.at, after=after, until=until,
@@ -121,30 +136,39 @@ async def waiting(database: Database, *, most: int = UPLOADS_DUE) -> list[Due]:
 
 async def merge_due(database: Database) -> int:
     """Merge the sums of every upload that is counted; return in how many parts."""
-    count = 0
+    count, pace = 0, Pace()
     while True:
         due = await waiting(database)
         if not due:
             return count
+        failed: list[DatabaseFault] = []
         for each in due:
-            while await merge_part(database, each):
-                count += 1
+            try:
+                while await merge_part(database, each, pace):
+                    count += 1
+            except DatabaseFault as fault:  # the others have their turn all the same
+                failed.append(fault)
+        if failed:
+            raise failed[0]
 
 
-async def merge_part(database: Database, due: Due) -> bool:
+async def merge_part(database: Database, due: Due, pace: "Pace | None" = None) -> bool:
     """Merge the next part of an upload; tell whether there was any."""
+    pace, now = pace or Pace(), asyncio.get_running_loop().time
     where: dict[str, object] = {"structure": due.structure, "round": due.round, "change": due.change}
     async with database.writing(book=due.book) as tx:
         claim = await tx.row(_sql["claim"], _Claim, book=tx.book, **where)
         if claim is None:
             return False
-        part: dict[str, object] = {"upload": due.upload, "after": claim.merged, "rows": ROWS_AT_ONCE}
+        part: dict[str, object] = {"upload": due.upload, "after": claim.merged, "rows": pace.rows}
         last = await tx.row(_sql["next_key"], _Key, book=tx.book, **part)
-        await tx.do(_sql["lock_structure"], book=tx.book, structure=due.structure)
+        tx.later(_sql["unhurried"])
         until = None if last is None else last.key
         add(tx, Waiting(due.structure, due.round, due.change, due.upload, claim.at), after=claim.merged, until=until)
         if until is None:
             tx.later(_sql["done"], book=tx.book, **where)
         else:
             tx.later(_sql["go_on"], book=tx.book, until=until, **where)
+        start = now()  # sums are locked from here to the commit: all of it is one round trip
+    pace.took(now() - start)
     return True

@@ -8,9 +8,9 @@ ORDER BY p.book, p.structure, p.round, p.change LIMIT %(most)s
 SELECT p.merged, p.at FROM records_pending AS p
 WHERE p.book = %(book)s AND p.structure = %(structure)s AND p.round = %(round)s AND p.change = %(change)s FOR UPDATE
 
--- name: lock_structure
--- A structure, locked as by who counts into it.
-SELECT s.number FROM records_structure AS s WHERE s.book = %(book)s AND s.number = %(structure)s FOR NO KEY UPDATE
+-- name: unhurried
+-- Lets a part commit before it is on disk: whoever builds on it waits for both, and a crash only has it merged again.
+SELECT set_config('synchronous_commit', 'off', true)
 
 -- name: next_key
 -- The last key of the next part of an upload's sums; there is none if it is the last part.
@@ -19,7 +19,8 @@ WHERE s.book = %(book)s AND s.upload = %(upload)s AND s.key > %(after)s
 ORDER BY s.key, s.metric OFFSET %(rows)s LIMIT 1
 
 -- name: merge
--- Adds a part of an upload's sums to those of its round; the structure is locked already.
+-- Adds a part of an upload's sums to those of its round, row by row in the order in which whoever counts takes them: so they
+-- may wait for each other, and never in a circle.
 INSERT INTO records_aggregate AS a (
     book, structure, round, key, organisation, metric, count, total, least, most, latest, latest_change, first_at, last_at
 )
@@ -27,7 +28,7 @@ SELECT s.book, %(structure)s, %(round)s, s.key, s.organisation, s.metric, s.coun
     %(change)s AS latest_change, %(at)s AS first_at, %(at)s AS last_at
 FROM records_staged AS s
 WHERE s.book = %(book)s AND s.upload = %(upload)s AND s.key > %(after)s AND (%(until)s::text IS NULL OR s.key <= %(until)s)
-ORDER BY s.key, s.metric
+ORDER BY s.key, s.organisation, s.metric
 ON CONFLICT (book, structure, round, key, organisation, metric) DO UPDATE
 SET count = a.count + excluded.count, total = a.total + excluded.total, least = least(a.least, excluded.least),
     most = greatest(a.most, excluded.most),

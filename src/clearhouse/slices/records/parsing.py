@@ -23,6 +23,7 @@ RECORD_ID = "recordId"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _FINE = re.compile(r"-?[0-9]{1,38}(?:\.[0-9]{1,38})?(?:[eE][+-]?[0-9]{1,2})?")
 
+_WRONG = (msgspec.DecodeError, RecursionError, UnicodeDecodeError, InvalidOperation)
 _WHOLE: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=Decimal)
 
 Place = tuple[str, int]  # a key, and the number of a metric
@@ -84,7 +85,7 @@ class Reader:
         found = self._decoded(lines, first)
         keys = self._keys(found, first)
         known = {
-            place: Known(self._known(each, first + place), _digest(lines[place]))
+            place: Known(self._known(each, first + place), _digest(lines[place], first + place))
             for place, each in enumerate(found)
             if getattr(each, self._id) is not None
         }
@@ -100,7 +101,7 @@ class Reader:
     def _decoded(self, lines: Sequence[bytes], first: int) -> list[Any]:
         try:
             found = self._decoder.decode_lines(b"\n".join(lines))
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        except _WRONG:
             found = []
         if len(found) == len(lines):
             return found
@@ -109,9 +110,8 @@ class Reader:
     def _one(self, line: bytes, place: int) -> Any:
         try:
             return self._decoder.decode(line)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            problem = "it is nested too deep" if isinstance(error, RecursionError) else str(error)[:200].rstrip(".")
-            raise Unparsable(place=f"record {place}", problem=problem) from error
+        except _WRONG as error:
+            raise _unparsable(place, error) from error
 
     def _keys(self, found: Sequence[Any], first: int) -> list[str]:
         field = self._key
@@ -173,7 +173,7 @@ class Reader:
     def _number(self, given: Any, place: Callable[[], str]) -> Sum:
         if isinstance(given, bool) or not isinstance(given, int | Decimal | str):
             raise Unparsable(place=place(), problem="a number is wanted here, or a text that is one")
-        number = _exact(given)
+        number = number_of(given)
         if number is None:
             raise Unparsable(place=place(), problem="a number has at most 38 digits, and 38 after the point")
         shown = f"{number:f}"
@@ -191,11 +191,22 @@ class Reader:
         return Sum(1, latest=shown)
 
 
-def _digest(line: bytes) -> bytes:
-    return hashlib.sha256(msgspec.json.encode(_WHOLE.decode(line), order="sorted")).digest()
+def _digest(line: bytes, place: int) -> bytes:
+    try:
+        return hashlib.sha256(msgspec.json.encode(_WHOLE.decode(line), order="sorted")).digest()
+    except _WRONG as error:
+        raise _unparsable(place, error) from error
 
 
-def _exact(given: int | Decimal | str) -> Decimal | None:
+def _unparsable(place: int, error: Exception) -> Unparsable:
+    if isinstance(error, RecursionError):
+        return Unparsable(place=f"record {place}", problem="it is nested too deep")
+    if isinstance(error, InvalidOperation):
+        return Unparsable(place=f"record {place}", problem="a number is beyond every bound")
+    return Unparsable(place=f"record {place}", problem=str(error)[:200].rstrip("."))
+
+
+def number_of(given: int | Decimal | str) -> Decimal | None:
     """Return a number, or None for what is none, or longer than any that is counted here."""
     if isinstance(given, str) and _FINE.fullmatch(given) is None:
         return None

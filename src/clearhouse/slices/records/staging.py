@@ -16,17 +16,15 @@ import structlog
 from clearhouse import clock, ids
 from clearhouse.asking import Asked
 from clearhouse.kernel.access import books
-from clearhouse.kernel.cuts import cuts
 from clearhouse.kernel.db.database import Database, Tx
 from clearhouse.kernel.db.faults import DatabaseFault
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.refusals import Refusal
-from clearhouse.slices.records import identities, merging, structures, uploads
+from clearhouse.slices.records import identities, merging, uploads
 from clearhouse.slices.records.identities import Brought
 from clearhouse.slices.records.merging import Waiting
 from clearhouse.slices.records.parsing import Parsed
 from clearhouse.slices.records.refusals import RecordReused, UploadOvertaken, UploadReused, UploadUnknown
-from clearhouse.slices.records.structures import cut_of
 from clearhouse.slices.records.uploads import Counted, Kept
 
 HOURS_KEPT = 24
@@ -75,6 +73,7 @@ class Finish(msgspec.Struct, frozen=True):
 class _Held:
     state: str
     records: int
+    organisation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +89,9 @@ async def stage(tx: Tx, asked: Sequence[Asked[Stage]], at: datetime) -> list[Sta
 async def _stage(tx: Tx, part: Stage, at: datetime) -> Staged | Refusal:
     own, count = ids.text("upl", part.upload), part.before + part.parsed.records
     if part.before == 0:
+        held = await tx.row(_sql["hold"], _Held, book=tx.book, id=part.upload)
+        if held is not None and held.organisation != part.organisation:
+            return UploadReused(upload=own)
         counted = await _dropped(tx, part.upload)
         if counted is not None:
             return Staged(own, counted, counted=True)
@@ -124,31 +126,44 @@ async def _sifted(tx: Tx, part: Stage) -> Refusal | None:
 
 
 async def finish(tx: Tx, asked: Sequence[Asked[Finish]], at: datetime) -> list[Counted | Refusal]:
-    """Count uploads of which every part is there, one after another."""
-    return [await _finish(tx, each.command, at) for each in asked]
+    """Count uploads of which every part is there; all of their cuts and structures are taken at once, and in order."""
+    first = {each.command.upload: each.command for each in reversed(asked)}
+    fresh: dict[int, Counted] = {}
+    ready: list[tuple[Finish, int]] = []
+    for own in sorted(first):
+        values = {"id": own, "digest": first[own].digest, "records": first[own].records}
+        mine = await tx.row(_sql["finish"], _Repeated, book=tx.book, **values)
+        if mine is not None:
+            ready.append((first[own], mine.repeated))
+    if ready:
+        fresh = await _counted(tx, ready, at)
+    others = [each.command.upload for each in asked if id(each.command) not in fresh]
+    kept = {row.id: row for row in await uploads.find(tx, others)} if others else {}
+    return [fresh.get(id(each.command)) or _before(each.command, kept.get(each.command.upload)) for each in asked]
 
 
-async def _finish(tx: Tx, whole: Finish, at: datetime) -> Counted | Refusal:
-    own = ids.text("upl", whole.upload)
-    mine = await tx.row(_sql["finish"], _Repeated, book=tx.book, id=whole.upload, digest=whole.digest, records=whole.records)
-    if mine is None:
-        kept = await uploads.find(tx, [whole.upload])
-        return _before(whole, kept[0]) if kept else UploadUnknown(upload=whole.name or own)
-    few = await merging.at_once(tx, whole.upload)
-    places = await cuts.enter(tx, [cut_of(whole.settleid)])
-    heads = await structures.advance(tx, [whole.structure], "Update", [whole.by], counts=[1], at=at)
-    head, round_ = heads[whole.structure], places[cut_of(whole.settleid)]
-    records = whole.records - mine.repeated
-    uploads.note(tx, [uploads.Noted(whole.upload, head.changes, round_, records, mine.repeated, whole.by)], [head])
-    waiting = Waiting(whole.structure, round_, head.changes, whole.upload, head.at)
-    if few:
-        merging.add(tx, waiting)
-    else:
-        merging.wait(tx, [waiting])
-    return Counted(own, head.changes, round_, records, mine.repeated)
+async def _counted(tx: Tx, ready: Sequence[tuple[Finish, int]], at: datetime) -> dict[int, Counted]:
+    """Count these; of a structure's, one at most is merged at once, so that sums are taken in their order."""
+    few = {whole.structure: whole for whole, _ in reversed(ready) if await merging.at_once(tx, whole.upload)}
+    places, heads = await uploads.numbered(tx, [whole for whole, _ in ready], at)
+    noted: list[uploads.Noted] = []
+    waiting: list[tuple[Finish, Waiting]] = []
+    for (whole, repeated), (change, round_) in zip(ready, places, strict=True):
+        noted.append(uploads.Noted(whole.upload, change, round_, whole.records - repeated, repeated, whole.by))
+        waiting.append((whole, Waiting(whole.structure, round_, change, whole.upload, heads[whole.structure].at)))
+    uploads.note(tx, noted, [heads[whole.structure] for whole, _ in ready])
+    merging.wait(tx, [each for whole, each in waiting if few.get(whole.structure) is not whole])
+    for number in sorted(few):
+        merging.add(tx, next(each for whole, each in waiting if whole is few[number]))
+    return {
+        id(whole): Counted(ids.text("upl", each.id), each.change, each.round, each.records, each.repeated)
+        for (whole, _), each in zip(ready, noted, strict=True)
+    }
 
 
-def _before(whole: Finish, kept: Kept) -> Counted | Refusal:
+def _before(whole: Finish, kept: Kept | None) -> Counted | Refusal:
+    if kept is None:
+        return UploadUnknown(upload=whole.name or ids.text("upl", whole.upload))
     same = (kept.digest, kept.organisation) == (whole.digest, whole.organisation)
     own = ids.text("upl", kept.id)
     if kept.change is None or kept.round is None:

@@ -22,7 +22,7 @@ FOR UPDATE
 
 -- name: hold
 -- How far an upload is, once whoever works on it is done: nobody does until we commit.
-SELECT u.state, u.records FROM records_upload AS u WHERE u.book = %(book)s AND u.id = %(id)s FOR UPDATE
+SELECT u.state, u.records, u.organisation FROM records_upload AS u WHERE u.book = %(book)s AND u.id = %(id)s FOR UPDATE
 
 -- name: drop_staged
 -- Sums of an upload that was never counted.
@@ -41,4 +41,4 @@ DELETE FROM records_upload WHERE book = %(book)s AND id = %(upload)s AND state =
 -- name: abandoned
 -- Uploads that began long ago and were never counted.
 SELECT id FROM records_upload WHERE book = %(book)s AND state = 'staged' AND at < %(before)s
-ORDER BY id LIMIT %(most)s FOR UPDATE SKIP LOCKED
+ORDER BY structure, id LIMIT %(most)s FOR UPDATE SKIP LOCKED

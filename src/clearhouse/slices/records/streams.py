@@ -1,4 +1,4 @@
-"""Streams: uploads of any length, cut into parts of so many lines as they come; nothing is read faster than it is written.
+"""Streams: uploads of any length, cut into parts of so many lines and bytes; nothing is read faster than it is written.
 
 Promise: parts are cut by lines alone, never by what arrived together, so the same upload has the same parts again.
 """
@@ -13,6 +13,7 @@ from clearhouse.slices.records.refusals import Unparsable
 
 LINES = 10_000
 LINE_BYTES_MAX = 1024 * 1024
+PART_BYTES_MAX = 8 * 1024 * 1024
 
 
 class _Form(Protocol):
@@ -40,18 +41,21 @@ class _Table:
 
     def __init__(self) -> None:
         self._names: list[str] = []
-        self._open = b""
+        self._open: list[bytes] = []
+        self._open_bytes = 0
         self._rows = 0
 
     def read(self, lines: Iterable[bytes]) -> list[bytes]:
         """Return the rows that are whole, as JSON."""
         whole: list[bytes] = []
         for line in lines:
-            self._open = self._open + b"\n" + line if self._open else line
-            if self._open.count(b'"') % 2 == 0:
-                whole.append(self._open)
-                self._open = b""
-            elif len(self._open) > LINE_BYTES_MAX:
+            closes = bool(self._open) != (line.count(b'"') % 2 == 0)
+            self._open.append(line)
+            self._open_bytes += len(line) + 1
+            if closes:
+                whole.append(b"\n".join(self._open))
+                self._open, self._open_bytes = [], 0
+            elif self._open_bytes > LINE_BYTES_MAX:
                 raise Unparsable(place=f"record {self._rows + 1}", problem="a quote is opened and never closed")
         return [record for line in whole if (record := self._row(line))]
 
@@ -64,7 +68,7 @@ class _Table:
     def _row(self, line: bytes) -> bytes:
         none: list[str] = []
         try:
-            row = next(csv.reader(line.decode("utf-8-sig" if not self._names else "utf-8").splitlines(keepends=True)), none)
+            row = next(csv.reader([line.decode("utf-8-sig" if not self._names else "utf-8")], strict=True), none)
         except (UnicodeDecodeError, csv.Error) as error:
             raise Unparsable(place=f"record {self._rows + 1}", problem=str(error)) from error
         if not row:
@@ -85,13 +89,15 @@ async def parts(body: AsyncIterable[bytes], *, table: bool = False) -> AsyncIter
     """Give the records of a body in parts, each with the number of its first record, counted from 1."""
     form: _Form = _Table() if table else _Json()
     waiting: list[bytes] = []
-    given = 0
+    given = size = 0
     async for lines in _lines(body):
-        waiting += form.read(lines)
-        while len(waiting) >= LINES:
-            part, waiting = waiting[:LINES], waiting[LINES:]
-            yield given + 1, part
-            given += len(part)
+        for line in form.read(lines):
+            waiting.append(line)
+            size += len(line)
+            if len(waiting) >= LINES or size >= PART_BYTES_MAX:
+                yield given + 1, waiting
+                given += len(waiting)
+                waiting, size = [], 0
     waiting += form.end()
     if waiting:
         yield given + 1, waiting

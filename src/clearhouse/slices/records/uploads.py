@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
@@ -107,15 +108,19 @@ def uploaded(
     structure: Structure, parsed: Parsed, *, by: str, organisation: str, name: str = "", part: int | None = None
 ) -> Upload:
     """Return an upload of what was read; a part of a named one is an upload with an id of its own."""
-    own = id_of(structure, name, part) if name else None
+    own = id_of(structure, name, part, organisation=organisation) if name else None
     apart = structure.aggregating.apart
     digest = hashlib.sha256(parsed.bodies.encode() + b"\n").digest()
     return Upload(structure.settleid, structure.number, apart, by, organisation, digest, parsed, name, own)
 
 
-def id_of(structure: Structure, name: str, part: int | None = None) -> UUID:
-    """Return the id of an upload that its sender calls so; its first part has the same: no two modes share a name."""
-    return ids.derived("records.upload", str(structure.number), name, str(part) if part else "")
+def id_of(structure: Structure, name: str, part: int | None = None, *, organisation: str) -> UUID:
+    """Return the id of an upload that its sender calls so; its first part has the same: no two modes share a name.
+
+    Where organisations are kept apart, each has names of its own.
+    """
+    whose = (organisation,) if structure.aggregating.apart else ()
+    return ids.derived("records.upload", str(structure.number), name, str(part) if part else "", *whose)
 
 
 async def upload(tx: Tx, asked: Sequence[Asked[Upload]], at: datetime) -> list[Counted | Refusal]:
@@ -125,8 +130,9 @@ async def upload(tx: Tx, asked: Sequence[Asked[Upload]], at: datetime) -> list[C
     if going:
         keep(tx, [(each.asked.id, *run) for each in going for run in each.runs])
         few = _set_aside(tx, going)
-        places = await cuts.enter(tx, sorted({cut_of(each.asked.command.settleid) for each in going}))
-        heads = await _numbered(tx, going, places, at)
+        places, heads = await numbered(tx, [each.asked.command for each in going], at)
+        for each, place in zip(going, places, strict=True):
+            each.change, each.round = place
         count(tx, [_counted(each) for each in going if each in few], max(head.at for head in heads.values()))
         merging.wait(tx, [_waiting(each, heads) for each in going if each not in few])
         noted = [
@@ -209,19 +215,39 @@ def _apart(command: Upload) -> str:
     return command.organisation if command.apart else ""
 
 
-async def _numbered(tx: Tx, going: Sequence[_Going], places: dict[str, int], at: datetime) -> dict[int, Head]:
-    """Give each its change and round."""
-    counts = Counter(each.asked.command.structure for each in going)
-    last = {each.asked.command.structure: each.asked.command.by for each in going}
+class Counting(Protocol):
+    """What is to be counted: into which structure, and by whom."""
+
+    @property
+    def settleid(self) -> str:
+        """The structure's id."""
+        ...
+
+    @property
+    def structure(self) -> int:
+        """Its number."""
+        ...
+
+    @property
+    def by(self) -> str:
+        """A name and its organisation."""
+        ...
+
+
+async def numbered(tx: Tx, counting: Sequence[Counting], at: datetime) -> tuple[list[tuple[int, int]], dict[int, Head]]:
+    """Enter all of their cuts at once, lock all of their structures at once, and give each its change and round."""
+    places = await cuts.enter(tx, sorted({cut_of(each.settleid) for each in counting}))
+    counts = Counter(each.structure for each in counting)
+    last = {each.structure: each.by for each in counting}
     heads = await structures.advance(
         tx, list(counts), "Update", [last[number] for number in counts], counts=list(counts.values()), at=at
     )
     following = {number: head.changes - counts[number] for number, head in heads.items()}
-    for each in going:
-        following[each.asked.command.structure] += 1
-        each.change = following[each.asked.command.structure]
-        each.round = places[cut_of(each.asked.command.settleid)]
-    return heads
+    found: list[tuple[int, int]] = []
+    for each in counting:
+        following[each.structure] += 1
+        found.append((following[each.structure], places[cut_of(each.settleid)]))
+    return found, heads
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ CROSS JOIN LATERAL unnest(string_to_array(u.keys, U&'\000A'), string_to_array(u.
     WITH ORDINALITY AS r (key, body, place)
 
 -- name: count
--- Remembers what each change adds, and adds it to the sums of its round; the structures are locked already.
+-- Remembers what each change adds, and adds it to the sums of its round, row by row in one order: the structures are locked
+-- already, but what is merged meanwhile is not.
 WITH new AS (
     SELECT n.structure, n.round, n.key, n.organisation, n.metric, n.change, n.count, n.total, n.least, n.most, n.latest
     FROM unnest(
@@ -50,6 +51,7 @@ SELECT %(book)s, n.structure, n.round, n.key, n.organisation, n.metric, sum(n.co
     max(n.most), (array_agg(n.latest ORDER BY n.change DESC))[1], max(n.change), %(at)s AS first_at, %(at)s AS last_at
 FROM new AS n
 GROUP BY n.structure, n.round, n.key, n.organisation, n.metric
+ORDER BY n.structure, n.round, n.key COLLATE "C", n.organisation COLLATE "C", n.metric
 ON CONFLICT (book, structure, round, key, organisation, metric) DO UPDATE
 SET count = a.count + excluded.count, total = a.total + excluded.total, least = least(a.least, excluded.least),
     most = greatest(a.most, excluded.most), latest = coalesce(excluded.latest, a.latest),
@@ -74,6 +76,13 @@ FROM (
         AS c (id, change, round, records, repeated) OFFSET 0
 ) AS n
 WHERE u.book = n.book AND u.id = n.id AND u.state = 'staged'
+
+-- name: arriving
+-- Uploads of a structure that are kept part by part and not counted yet, in the order of their ids.
+SELECT u.id, u.structure, u.state, u.digest, u.organisation, u.records, u.repeated, u.change, u.round
+FROM records_upload AS u
+WHERE u.book = %(book)s AND u.structure = %(structure)s AND u.state = 'staged' AND u.id > %(after)s
+ORDER BY u.id LIMIT %(most)s
 
 -- name: forget
 -- Uploads that are refused: nothing of them stays.

@@ -25,12 +25,16 @@ class Page(msgspec.Struct, Generic[Item], frozen=True):
 
 
 def page(
-    request: Request[Any, Any, Any], found: Sequence[Item], limit: int, cursor: Callable[[Item], str]
-) -> Response[Page[Item]]:
-    """Return a page of what was found, read one beyond the limit to know whether more follows."""
+    request: Request[Any, Any, Any], found: Sequence[Item], limit: int, cursor: Callable[[Item], str],
+    *, read_to: str | None = None,
+) -> Response[Page[Item]]:  # fmt: skip
+    """Return a page of what was found, read one beyond the limit to know whether more follows.
+
+    `read_to` is how far was looked, if that was not to the end: then there may be more behind it.
+    """
     more = len(found) > limit
     shown = list(found[:limit])
-    following = cursor(shown[-1]) if more else None
+    following = cursor(shown[-1]) if more else read_to
     return Response(Page(shown, following), headers={} if following is None else {"Link": link(request, following)})
 
 

@@ -6,24 +6,22 @@ fit a row.
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
 import httpcore
 import httpx
 
 from clearhouse.refusals import Refusal
 from clearhouse.transport.webhooks.addresses import NETWORK, PORTS, Network, UrlRefused, read
+from clearhouse.transport.webhooks.connections import Connections
 
 SECONDS_MAX = 15.0
 ANSWER_BYTES_MAX = 500
-CONNECTIONS_KEPT_MAX = 50
-CONNECTIONS_MAX = 10_000  # deliveries have a bound of their own; a second one here would let slow receivers hold others up
 USER_AGENT = f"clearhouse/{version('clearhouse')}"
-Option = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +42,6 @@ class Outcome:
         return self.status == HTTPStatus.GONE
 
 
-class _Guarded(httpcore.AsyncNetworkBackend):
-    """Connections to the addresses that were looked at, and never by name. TLS still asks for the name of the host."""
-
-    def __init__(self, network: Network) -> None:
-        self._network = network
-        self._inner = cast(
-            "httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend()
-        )  # its twin for a machine without anyio is none
-
-    async def connect_tcp(
-        self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,  # noqa: ASYNC109 - theirs
-        socket_options: Iterable[Option] | None = None,
-    ) -> httpcore.AsyncNetworkStream:  # fmt: skip
-        """Connect to the first address of a host that answers."""
-        failed: Exception = httpcore.ConnectError("there is no address")
-        for address in await self._network.addresses(host):
-            try:
-                return await self._inner.connect_tcp(str(address), port, timeout, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failed = error
-        raise failed
-
-
 class Sender:
     """Sends webhooks, and keeps connections for the next ones."""
 
@@ -76,14 +51,11 @@ class Sender:
         """Send into a network; `trusted` says whose certificates are good, if not the usual ones."""
         self._network = network
         self._seconds = seconds
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=trusted or httpx.create_ssl_context(trust_env=False), network_backend=_Guarded(network),
-            max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_KEPT_MAX, keepalive_expiry=30.0,
-        )  # fmt: skip
+        self._connections = Connections(network, trusted or httpx.create_ssl_context(trust_env=False))
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._pool.aclose()
+        await self._connections.close()
 
     async def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
         """Post a body, and say what became of it."""
@@ -110,8 +82,8 @@ class Sender:
             "host": url.netloc.decode("ascii"), "user-agent": USER_AGENT, "accept-encoding": "identity",
             "content-type": "application/cloudevents+json", "content-length": str(len(body)), **headers,
         }  # fmt: skip
-        fields: list[tuple[str, str]] = list(sent.items())
-        async with self._pool.stream("POST", where, headers=fields, content=body) as given:
+        fields = [(name.encode(), value.encode()) for name, value in sent.items()]
+        async with self._connections.post(where, fields, body) as given:
             answer.status = given.status
             await answer.read(given)
 
