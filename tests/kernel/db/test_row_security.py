@@ -112,10 +112,9 @@ async def fill(house: House, book: str) -> None:
     async with house.database.writing() as tx:
         await readers.enrol_everywhere(tx, "somebody")
     await left(house.database, book, number_of(book))
-    await reconcile(operator)
+    await reconcile(house.database, operator, number_of(book))
     async with house.database.writing(book=number_of(book)) as tx:
         cuts.open_cuts(tx, ["month"], clock.now())
-        await tx.do(matches.sql["keep_apart"], book=tx.book, name="files", ours=[1], theirs=[2])
 
 
 async def bank(house: House, book: int) -> None:
@@ -182,8 +181,8 @@ async def change(house: House, book: str) -> None:
         ok(await house.admin.post(POLICIES, params={"book": book}, json=rules))
 
 
-async def reconcile(operator: httpx.AsyncClient) -> None:
-    """Leave a match, and a break that somebody spoke of."""
+async def reconcile(database: Database, operator: httpx.AsyncClient, book: int) -> None:
+    """Leave a match, a break that somebody spoke of, and two sides that were undone."""
     here = "/api/v1/reconciliation"
     rules = {"name": "files", "rules": [{"by": "reference"}], "account": "shop"}
     ok(await operator.post(f"{here}/rule-sets", json=rules))
@@ -195,6 +194,8 @@ async def reconcile(operator: httpx.AsyncClient) -> None:
     ok(await operator.post(f"{here}/rule-sets/files/runs"))
     broken = ok(await operator.get(f"{here}/breaks"))["items"][0]["id"]
     ok(await operator.post(f"{here}/breaks/{broken}/remark", json={"remark": "who knows"}))
+    async with database.writing(book=book) as tx:
+        await tx.do(matches.sql["keep_apart"], book=tx.book, name="files", ours=[1], theirs=[2])
 
 
 # What the catalog says -----------------------------------------------------------------------------------------------
