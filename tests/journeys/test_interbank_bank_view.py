@@ -118,8 +118,8 @@ async def test_no_route_tells_or_does_anything_about_other_banks(house: House, s
     assert {route: status for route, status in statuses.items() if status not in {403, 404}} == {}
     assert open_to_all == {
         "get /health", "get /access/books", "get /access/whoami", "post /access/tokens", "get /accounts/nostro",
-        "get /accounts/vostro", "get /banks", "get /compliance/limits", "get /reconciliation/reports", "get /settlements",
-        "get /settlements/events", "get /windows",
+        "get /accounts/vostro", "get /banks", "get /compliance/limits", "get /netting/cycles", "get /reconciliation/reports",
+        "get /settlements", "get /settlements/events", "get /windows",
     }  # fmt: skip
     assert (await scene.town.show(scene.other)).state.value == "COMPLETED"
 

@@ -76,7 +76,8 @@ class Writers:
     async def _again(self, door: Door, until: float) -> int:
         """Write now and then, so that who waits does not wait for the other writers' sake."""
         count = 0
-        await _rest(random.uniform(0, 2 * SECONDS_BETWEEN_UPLOADS), until)  # nor do all of them begin at once
+        first = min(2 * SECONDS_BETWEEN_UPLOADS, (until - perf_counter()) / 2)
+        await _rest(random.uniform(0, first), until)  # nor do all of them begin at once
         while (start := perf_counter()) < until:
             count += await self.upload(door)
             self.longest = max(self.longest, perf_counter() - start)
