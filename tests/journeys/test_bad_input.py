@@ -401,7 +401,7 @@ BODIES: Mapping[tuple[str, str], list[Case]] = {
         ({"name": "Mira\0"}, 400, "malformed"),
         ({"name": "Mira\n"}, 400, "malformed"),
         ({"name": "Mira", "roles": ["king"]}, 400, "malformed"),
-        ({"name": "Mira", "roles": ["viewer"] * 6}, 400, "malformed"),
+        ({"name": "Mira", "roles": ["viewer"] * 7}, 400, "malformed"),
         ({"name": "Mira", "kind": "ghost"}, 400, "malformed"),
         ({"name": "Mira", "organisation": "\x7f"}, 400, "malformed"),
     ],
