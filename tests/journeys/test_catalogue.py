@@ -21,7 +21,7 @@ from journeys.test_roles import ROLES, filled, routes, tried
 from papers import APPROVALS, PRINCIPALS, Desk
 
 REFERENCE = Path(__file__).parent.parent.parent / "docs" / "reference"
-# What takes a thousand rows, what the workers do, how an approval can end otherwise, what waits for others, what two release.
+# What takes a thousand rows, what the workers do, other ends of approvals, what waits for others, and what two release.
 ELSEWHERE = {
     "inbox.dead_again", "inbox.replayed", "audit.sealed", "ledger.hold_expired", "approvals.expired",
     "approvals.withdrawn", "approvals.asked", "approvals.key_allowed", "approvals.repeated",
