@@ -3,8 +3,6 @@
 from datetime import date
 from uuid import UUID
 
-import pytest
-
 from clearhouse import clock, ids
 from clearhouse.asking import Asked
 from clearhouse.kernel.access import bootstrap
@@ -16,6 +14,7 @@ from clearhouse.kernel.reconciliation.runs import Run, StartRun
 
 SIDES: tuple[Side, ...] = ("ours", "theirs")
 NEW = matching.MANY_FROM // 2
+MOST = 4  # twice as much comes of another plan for the same; whoever reads what is old reads ten times as much
 READ = """
 SELECT sum(pg_stat_get_xact_tuples_returned(oid))::bigint FROM pg_class
 WHERE relnamespace = 'clearhouse'::regnamespace AND relname LIKE 'reconciliation%' AND relkind IN ('r', 'i')
@@ -63,7 +62,8 @@ async def test_a_run_reads_what_is_new_or_open_and_not_what_was_matched_before(d
     await reconcile(database)
     await add(database, 6 * NEW, NEW)
     matched, read = await reconcile(database)
-    assert (matched, read) == (NEW * 49 // 50, pytest.approx(alone, rel=0.5))
+    assert matched == NEW * 49 // 50
+    assert read < MOST * alone
 
 
 async def test_a_run_reads_what_it_was_given_and_not_what_was_loaded_for_others_meanwhile(database: Database) -> None:
@@ -73,4 +73,6 @@ async def test_a_run_reads_what_it_was_given_and_not_what_was_loaded_for_others_
     await add(database, NEW, NEW // 2)
     await add(database, 0, 5 * NEW, name="others")
     await add(database, NEW + NEW // 2, NEW // 2)
-    assert await reconcile(database) == (matched, pytest.approx(alone, rel=0.5))
+    again, read = await reconcile(database)
+    assert again == matched
+    assert read < MOST * alone
