@@ -404,7 +404,7 @@ CRIMES = [
     "DELETE FROM cut",
     "DELETE FROM webhook_endpoint",
     "UPDATE webhook_endpoint SET added_at = added_at - interval '1 day'",
-    "UPDATE webhook_secret SET secret = 'whsec_mine'",
+    "UPDATE webhook_secret SET made_at = made_at - interval '1 day'",
     "UPDATE webhook_delivery SET number = number + 1",
     "UPDATE inbox_dead SET body = 'another'",
     "UPDATE inbox_dead SET state = 'replayed'",
