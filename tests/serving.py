@@ -171,8 +171,13 @@ def program(folder: Path, *, user: int | None = None, verb: str = "run", **setti
             env={**inherited, "PYTHONPATH": libraries(), **given},
             user=user, group=user, extra_groups=None if user is None else [], start_new_session=True,
         )  # fmt: skip
+    started = Program(process, folder, log)
     with _ended(process):
-        yield Program(process, folder, log)
+        try:
+            yield started
+        except BaseException:
+            print(started.told)  # noqa: T201 - beside the test that failed
+            raise
 
 
 @contextmanager

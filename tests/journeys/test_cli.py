@@ -337,6 +337,7 @@ def test_messages_that_had_no_effect_are_listed_and_decided_on(clearhouse: Clear
 
 
 def test_two_files_are_reconciled_and_what_is_left_is_somebodys(clearhouse: Clearhouse, tmp_path: Path) -> None:
+    clearhouse("access", "add", "Frieda", "approver", by="admin")
     rules, ours, theirs = (tmp_path / name for name in ("rules.json", "ours.csv", "theirs.ndjson"))
     rules.write_text('{"name": "files", "rules": [{"by": "reference"}, {"by": "amount", "days": 1}]}')
     ours.write_text("id,amount,currency,date,reference\n1,5.00,EUR,2026-11-20,a\n2,7.00,EUR,2026-11-20,\n")
@@ -356,10 +357,10 @@ def test_two_files_are_reconciled_and_what_is_left_is_somebodys(clearhouse: Clea
     assert (told["reason"], clearhouse(here, "assign", broken, "--json").json.get("owner")) == ("fee", None)
     assert "their fee" in clearhouse(here, "break", broken).out
     assert "[does_not_add_up]" in clearhouse(here, "match", broken, other).err
-    assert "[nobody_can_approve]" in clearhouse(here, "propose", broken, "accept").err
     assert "[one_side_only]" in clearhouse(here, "propose", broken, "match", "--with", broken).err
+    assert clearhouse(here, "propose", broken, "accept").status == 0
     match = clearhouse(here, "matches", run["id"], "--json").json[0]["id"]
-    assert "[nobody_can_approve]" in clearhouse(here, "undo", match, "--remark", "another invoice").err
+    assert clearhouse(here, "undo", match, "--remark", "another invoice").status == 0
     assert "[nothing_to_claim]" in clearhouse(here, "claim", match, "customers").err
     assert "[no_account]" in clearhouse(here, "load-entries", "files", "--currency", "EUR").err
     assert clearhouse(here, "suspense", "--json").json == []
