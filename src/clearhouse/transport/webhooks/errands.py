@@ -87,7 +87,9 @@ class Errand:
         return self._is_more and len(self._open) < self._claimed_max
 
     def _fill(self) -> None:
-        """Have somebody for what is waiting, as far as there are places."""
+        """Have somebody for what is waiting, as far as there are places; one that is leaving is replaced when it has left."""
+        if self._is_gone:
+            return
         for _ in range(min(len(self._waiting), AT_ONCE - len(self._places))):
             place = asyncio.create_task(self._place())
             self._places.add(place)
@@ -95,6 +97,8 @@ class Errand:
 
     def _left(self, place: asyncio.Task[None]) -> None:
         self._places.discard(place)
+        if not place.cancelled():
+            self._fill()
         self._news.set()
 
     async def _place(self) -> None:
