@@ -19,9 +19,11 @@ from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.embedded import EmbeddedServer
 from clearhouse.kernel.db.migrations import admit, migrate
 from house import SECRETS_KEY, House
+from lending import Lending
 
 MEMORY_BYTES = 1024 * 1024 * 1024
 PASSWORD = "the application's, in tests"
+KEYS = read_keys(SECRETS_KEY, "tests")
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +31,10 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def keys_for_secrets() -> None:
-    """Give this process the keys that a start would give it."""
-    SEALING.use(read_keys(SECRETS_KEY, "tests"))
+    """Give this process the keys that a start would give it, whatever keys the test before used."""
+    SEALING.use(KEYS)
 
 
 @pytest.fixture(scope="session")
@@ -70,11 +72,17 @@ def template(database_dsn: str) -> Iterator[str]:
         yield str(conninfo_to_dict(dsn)["dbname"])
 
 
+@pytest.fixture(scope="session")
+def lending(database_dsn: str, template: str) -> Iterator[Lending]:
+    """Give the copies of that one, which are lent to one test after another."""
+    with Lending.opened(database_dsn, template) as opened:
+        yield opened
+
+
 @pytest.fixture
-def owner_dsn(database_dsn: str, template: str) -> Iterator[str]:
+def owner_dsn(lending: Lending) -> Iterator[str]:
     """Give the owner's address on a migrated database of one's own: for looking behind the doors, and for tampering."""
-    with _made(database_dsn, template) as dsn:
-        asyncio.run(admit(dsn, PASSWORD))  # a program of ours that a test before ran here has set its own
+    with lending.lent() as dsn:
         yield dsn
 
 
@@ -85,9 +93,9 @@ def app_dsn(owner_dsn: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def shared_dsn(database_dsn: str, template: str) -> Iterator[str]:
+def shared_dsn(lending: Lending) -> Iterator[str]:
     """Give the application's address on a database for the tests of a module: each takes a book of its own in it."""
-    with _made(database_dsn, template) as dsn:
+    with lending.lent() as dsn:
         yield make_conninfo(dsn, user="clearhouse_app", password=PASSWORD)
 
 
@@ -117,10 +125,10 @@ async def house(database: Database) -> AsyncGenerator[House]:
 
 
 @contextmanager
-def _made(server: str, template: str = "template1") -> Generator[str]:
+def _made(server: str) -> Generator[str]:
     name = sql.Identifier(f"test_{secrets.token_hex(8)}")
     with psycopg.connect(make_conninfo(server, dbname="postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(template)))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
         try:
             yield make_conninfo(server, dbname=name.as_string(connection).strip('"'))
         finally:

@@ -94,7 +94,7 @@ def read_back(server: Program, key: str) -> str:
 
 
 def is_back(server: Program, key: str) -> bool:
-    with suppress(httpx.HTTPStatusError):
+    with suppress(httpx.HTTPStatusError, httpx.TransportError):  # refused, or not answered in five seconds
         return read_back(server, key) == "100.00"
     return False
 
