@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from clearhouse.kernel.db.embedded import EmbeddedServer
 from clearhouse.kernel.db.migrations import admit, migrate
 from house import SECRETS_KEY, House
 from lending import Lending
+from serving import MEMORY_BYTES, copied
 
-MEMORY_BYTES = 1024 * 1024 * 1024
 PASSWORD = "the application's, in tests"
 KEYS = read_keys(SECRETS_KEY, "tests")
 
@@ -47,9 +47,34 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def database_dsn(open_folder: Path) -> Iterator[str]:
+def made(open_folder: Path) -> Path:
+    """Give the data folder of a server that has its schema and nothing else: to be copied, since making it takes seconds."""
+    folder = open_folder / "made"
+
+    async def made_here() -> None:
+        async with EmbeddedServer.running(folder, memory_bytes=MEMORY_BYTES) as dsn:
+            await migrate(dsn)
+
+    asyncio.run(made_here())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def laid_out(open_folder: Path, made: Path) -> Callable[[str], Path]:
+    """Give a maker of data folders, each a copy of that one in a folder of its own."""
+
+    def lay_out(prefix: str) -> Path:
+        place = Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=open_folder))
+        place.chmod(0o711)
+        return copied(made, place / "data")
+
+    return lay_out
+
+
+@pytest.fixture(scope="session")
+def database_dsn(open_folder: Path, made: Path) -> Iterator[str]:
     """Give the owner's address on a server that lives as long as the worker."""
-    folder = open_folder / "shared"
+    folder = copied(made, open_folder / "shared")
     server = EmbeddedServer(folder, memory_bytes=MEMORY_BYTES, refuge=open_folder / "refuge")
     yield asyncio.run(server.start())
     asyncio.run(server.stop())
@@ -66,9 +91,8 @@ def fresh_dsn(database_dsn: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def template(database_dsn: str) -> Iterator[str]:
     """Give the name of a migrated database to copy from."""
-    with _made(database_dsn) as dsn:
-        asyncio.run(migrate(dsn))
-        asyncio.run(admit(dsn, PASSWORD))
+    asyncio.run(admit(database_dsn, PASSWORD))
+    with _made(database_dsn, str(conninfo_to_dict(database_dsn)["dbname"])) as dsn:
         yield str(conninfo_to_dict(dsn)["dbname"])
 
 
@@ -125,10 +149,10 @@ async def house(database: Database) -> AsyncGenerator[House]:
 
 
 @contextmanager
-def _made(server: str) -> Generator[str]:
+def _made(server: str, template: str = "template1") -> Generator[str]:
     name = sql.Identifier(f"test_{secrets.token_hex(8)}")
     with psycopg.connect(make_conninfo(server, dbname="postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(template)))
         try:
             yield make_conninfo(server, dbname=name.as_string(connection).strip('"'))
         finally:
