@@ -160,7 +160,7 @@ WALK: list[tuple[str, str, Any, int, str]] = [
 
 
 async def test_every_path_of_the_document_and_the_issue_answers(scene: Scene, house: House) -> None:
-    somebody, _ = await house.caller("operator", "auditor"), await house.caller("approver")
+    somebody, _ = await house.caller("operator", "auditor"), await house.caller("approver", kind="person")
     doubtful, fresh = await scene.town.doubtful(), await scene.town.execute("2.00")
     stands = {
         "{done}": scene.done.id, "{returned}": scene.returned.id, "{fresh}": fresh.id, "{report}": scene.report,
