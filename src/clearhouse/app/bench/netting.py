@@ -1,7 +1,7 @@
 """The bench of netting: cycles are filled, closed while others record, netted, and settled to the last position.
 
-Nothing is left out: the obligations come through the one door, with journal and keys. Whoever records beside the closing has
-Nothing is left out: the obligations come through the one door, with journal and keys. Who records beside the closing has
+Nothing is left out: the obligations come through the one door, with journal and keys. Who records beside the closing has a
+door of its own, as in another process, and goes on while the closed cycle is netted; the longest that any of them waited is
 told. A cycle counts as settled when each of its positions is, and every vostro has moved by what was asked for.
 """
 
