@@ -2,25 +2,48 @@
 -- OFFSET 0, so its rows are looked up one by one whatever the statistics say.
 
 -- name: add_settlements
--- Accepts settlements; two of one obligation meet at the index, and the later one looks again.
+-- Accepts settlements. at_once: their funds are locked by this transaction.
 INSERT INTO settlement_transactions (
     book, id, obligation_id, from_bank, to_bank, currency, exponent, amount, method, priority, state, waiting_for, next_at,
-    attempt, hold, reason, remark, review, parties, accepted_at, accepted_by, captured, compensates, ended_at
+    attempt, hold, reason, remark, review, parties, accepted_at, accepted_by, captured, compensates, ended_at, at_once
 )
 SELECT %(book)s, n.id, n.obligation_id, n.from_bank, n.to_bank, n.currency, n.exponent, n.amount, n.method, n.priority,
     n.state, n.waiting_for, n.next_at, n.attempt, n.hold, n.reason, n.remark, n.review, n.parties, %(at)s, n.accepted_by,
-    n.captured, n.compensates, n.ended_at
+    n.captured, n.compensates, n.ended_at, n.at_once
 FROM unnest(
     %(ids)s::uuid[], %(obligations)s::text[], %(payers)s::text[], %(payees)s::text[], %(currencies)s::text[],
     %(exponents)s::int[], %(amounts)s::numeric[], %(methods)s::text[], %(priorities)s::int[],
     %(states)s::text[], %(waits)s::text[], %(dues)s::timestamptz[], %(attempt)s::int[], %(holds)s::uuid[],
     %(reasons)s::text[], %(remarks)s::text[], %(reviews)s::uuid[], %(parties)s::text[], %(people)s::uuid[],
-    %(captured)s::numeric[], %(compensated)s::uuid[], %(ended)s::timestamptz[]
+    %(captured)s::numeric[], %(compensated)s::uuid[], %(ended)s::timestamptz[], %(at_once)s::boolean[]
 ) AS n (
     id, obligation_id, from_bank, to_bank, currency, exponent, amount, method, priority, state, waiting_for, next_at,
-    attempt, hold, reason, remark, review, parties, accepted_by, captured, compensates, ended_at
+    attempt, hold, reason, remark, review, parties, accepted_by, captured, compensates, ended_at, at_once
 )
-ORDER BY n.obligation_id
+
+-- name: take_obligations
+-- Takes obligations for settlements; who comes second, as a settlement or in netting, meets the first at the key and looks again.
+INSERT INTO interbank_obligation (book, obligation_id, settlement)
+SELECT %(book)s, n.id, n.settlement
+FROM unnest(%(obligations)s::text[], %(settlements)s::uuid[]) AS n (id, settlement)
+ORDER BY n.id COLLATE "C"
+
+-- name: retake_obligations
+-- Takes obligations again for settlements that had come to nothing, but for those that somebody else has taken meanwhile.
+INSERT INTO interbank_obligation (book, obligation_id, settlement)
+SELECT %(book)s, n.id, n.settlement
+FROM unnest(%(obligations)s::text[], %(settlements)s::uuid[]) AS n (id, settlement)
+ORDER BY n.id COLLATE "C"
+ON CONFLICT (book, obligation_id) DO NOTHING
+RETURNING settlement AS id
+
+-- name: free_obligations
+-- Gives obligations back whose settlements came to nothing.
+DELETE FROM interbank_obligation AS o
+USING (
+    SELECT %(book)s::int AS book, u.* FROM unnest(%(obligations)s::text[], %(settlements)s::uuid[]) AS u (id, settlement) OFFSET 0
+) AS n
+WHERE o.book = n.book AND o.obligation_id = n.id AND o.settlement = n.settlement
 
 -- name: add_passages
 -- Notes the steps that settlements have passed.
@@ -29,14 +52,13 @@ SELECT %(book)s, n.settlement, n.attempt, n.steps::text[], %(at)s
 FROM unnest(%(settlements)s::uuid[], %(attempt)s::int[], %(steps)s::text[]) AS n (settlement, attempt, steps)
 ON CONFLICT (book, settlement, attempt, steps) DO NOTHING
 
--- name: of_obligations
--- The live settlements of obligations.
-SELECT s.id, s.obligation_id
+-- name: taken_obligations
+-- Which of these obligations are taken, by which settlement, or by netting where there is none.
+SELECT o.obligation_id, o.settlement
 FROM (
     SELECT %(book)s::int AS book, u.obligation_id FROM unnest(%(obligations)s::text[]) AS u (obligation_id) OFFSET 0
 ) AS asked
-JOIN settlement_transactions AS s ON s.book = asked.book AND s.obligation_id = asked.obligation_id
-    AND s.state NOT IN ('FAILED', 'ROLLED_BACK')
+JOIN interbank_obligation AS o ON o.book = asked.book AND o.obligation_id = asked.obligation_id
 
 -- name: settlements
 -- Settlements by their ids.

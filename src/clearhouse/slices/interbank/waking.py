@@ -14,7 +14,7 @@ import structlog
 
 from clearhouse import clock
 from clearhouse.kernel.approvals import requests
-from clearhouse.kernel.db.arrays import array, texts
+from clearhouse.kernel.db.arrays import array
 from clearhouse.kernel.db.database import Database, Tx
 from clearhouse.kernel.db.faults import DatabaseFault
 from clearhouse.kernel.pipelines.declared import Firing, Job
@@ -23,7 +23,7 @@ from clearhouse.refusals import Refusal
 from clearhouse.slices.interbank import periods, rows
 from clearhouse.slices.interbank.answers import fail
 from clearhouse.slices.interbank.channel import Method
-from clearhouse.slices.interbank.executing import Live, Parties, ask_review, content, lock, subject
+from clearhouse.slices.interbank.executing import Parties, ask_review, content, lock, subject
 from clearhouse.slices.interbank.rows import Row
 from clearhouse.slices.interbank.settlement import VALIDATE, ExecuteSettlement, Party, Priority, State
 from clearhouse.slices.interbank.validation import validate
@@ -132,15 +132,12 @@ async def retry(tx: Tx, firing: Firing) -> None:
 
 
 async def _retry(tx: Tx, due: Sequence[Row], at: datetime) -> None:
-    obligations = texts([row.obligation_id for row in due])
-    found = await tx.rows(rows.sql["of_obligations"], Live, book=tx.book, obligations=obligations)
-    live = {each.obligation_id for each in found}
+    ours = await rows.retake(tx, due)
     for row in due:
-        if row.obligation_id in live:
-            row.next_at, row.waiting_for, row.touched = None, None, True
-        else:
-            live.add(row.obligation_id)
+        if row.id in ours:
             row.become(State.PENDING, next_at=at, ended_at=None)
+        else:
+            row.next_at, row.waiting_for, row.touched = None, None, True
     tx.wake(VALIDATE)
 
 
