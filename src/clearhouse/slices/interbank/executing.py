@@ -4,7 +4,7 @@ Promise: who is refused has locked nothing; who is accepted has both sides reser
 window, or a person's look. The same obligation is accepted once, however many ask at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -72,7 +72,7 @@ class _Batch:
 async def execute(tx: Tx, asked: Sequence[_Ask], at: datetime) -> list[Settlement | Refusal]:
     """Accept obligations, in order, or say why not."""
     world = await known(tx)
-    batch = _Batch(world, at, await _taken(tx, asked), await _there(tx, asked), await usage(tx, world, asked, at))
+    batch = _Batch(world, at, await _taken(tx, asked), await _there(tx, asked), await _usage(tx, world, asked, at))
     todo = list(asked)
     while todo:  # an obligation that comes twice is looked at again when it is known what became of the first
         todo = await _round(tx, batch, todo)
@@ -120,15 +120,19 @@ async def _there(tx: Tx, asked: Sequence[_Ask]) -> dict[UUID, Row]:
     return {row.id: row for row in await tx.rows(rows.sql["settlements"], Row, book=tx.book, ids=wanted)}
 
 
-async def usage(tx: Tx, world: World, asked: Sequence[_Ask], at: datetime) -> dict[tuple[str, str], Usage]:
-    """Return what those banks have had settled lately that have limits."""
-    places = {(each.command.from_bank, each.command.currency) for each in asked} if world.limits else set[tuple[str, str]]()
-    limited = sorted(each for each in places if world.limit(*each) is not None)
+async def _usage(tx: Tx, world: World, asked: Sequence[_Ask], at: datetime) -> dict[tuple[str, str], Usage]:
+    return await usage(tx, world, {(each.command.from_bank, each.command.currency) for each in asked}, at)
+
+
+async def usage(tx: Tx, world: World, places: Iterable[tuple[str, str]], at: datetime) -> dict[tuple[str, str], Usage]:
+    """Return what those banks have had settled lately that have limits; until our commit nobody else counts for them."""
+    limited = sorted(each for each in places if world.limit(*each) is not None) if world.limits else []
     if not limited:
         return {}
+    banks, currencies = texts([bank for bank, _ in limited]), texts([currency for _, currency in limited])
+    await tx.tuples(rules["lock_usage"], {"book": tx.book, "banks": banks, "currencies": currencies})
     found = await tx.rows(
-        rules["usage"], Usage, book=tx.book, banks=texts([bank for bank, _ in limited]),
-        currencies=texts([currency for _, currency in limited]), hour=at - timedelta(hours=1),
+        rules["usage"], Usage, book=tx.book, banks=banks, currencies=currencies, hour=at - timedelta(hours=1),
         days=array([f'"{day_start(world, currency, at).isoformat()}"' for _, currency in limited]),
     )  # fmt: skip
     return {(each.bank, each.currency): each for each in found}

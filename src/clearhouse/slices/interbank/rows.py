@@ -88,6 +88,9 @@ class Row:
     lease: UUID | None = None
     error: str | None = None
     at_once: bool = False
+    release: UUID | None = None
+    denied_at: datetime | None = None
+    retried_at: datetime | None = None
     found: str = field(init=False)
     steps: list[Step] = field(default_factory=list[Step])
     told: list[Line] = field(default_factory=list[Line])

@@ -97,6 +97,35 @@ FROM approval_request AS r
 WHERE s.waiting_for = 'review' AND s.next_at IS NULL AND s.state = 'PENDING'
     AND r.book = s.book AND r.id = s.review AND r.state <> 'pending'
 
+-- name: standing_releases
+-- Which of these approvals to give something up still stand.
+SELECT r.id
+FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
+JOIN approval_request AS r ON r.book = asked.book AND r.id = asked.id
+WHERE r.state IN ('pending', 'approved')
+
+-- name: ask_before_release
+-- Somebody asks to give these up: the bank is asked about them now, and is sent nothing more.
+UPDATE settlement_transactions AS s SET release = n.release, next_at = %(at)s
+FROM (
+    SELECT %(book)s::int AS book, u.* FROM unnest(%(ids)s::uuid[], %(releases)s::uuid[]) AS u (id, release) OFFSET 0
+) AS n
+WHERE s.book = n.book AND s.id = n.id AND s.state = 'IN_DOUBT'
+    AND (s.release IS DISTINCT FROM n.release OR s.next_at IS NULL)
+
+-- name: take_up_again
+-- People do not want to give these up: they are sent again where the bank does not know them.
+UPDATE settlement_transactions SET release = NULL, denied_at = NULL WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])
+
+-- name: note_denied
+-- The bank was asked, and does not know these.
+UPDATE settlement_transactions SET denied_at = %(at)s
+WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[]) AND state = 'IN_DOUBT'
+
+-- name: note_retried
+-- These are on their way once more.
+UPDATE settlement_transactions SET retried_at = %(at)s WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])
+
 -- name: pending_reviews
 -- Which of these approvals nobody has decided on yet.
 SELECT r.id
