@@ -37,6 +37,20 @@ FROM (
 GROUP BY t.key, t.organisation, t.metric
 ORDER BY t.key COLLATE "C", t.organisation COLLATE "C", t.metric
 
+-- name: counts_whole
+-- How often each metric was present, by key, in a round, with what waits to be merged.
+SELECT t.key, t.metric, sum(t.count)::bigint AS count
+FROM (
+    SELECT a.key, a.metric, a.count FROM records_aggregate AS a
+    WHERE a.book = %(book)s AND a.structure = %(structure)s AND a.round = %(round)s
+    UNION ALL
+    SELECT s.key, s.metric, s.count
+    FROM records_pending AS p JOIN records_staged AS s ON s.book = p.book AND s.upload = p.upload AND s.key > p.merged
+    WHERE p.book = %(book)s AND p.structure = %(structure)s AND p.round = %(round)s
+) AS t
+GROUP BY t.key, t.metric
+ORDER BY t.key COLLATE "C", t.metric
+
 -- name: cells_of
 -- The same for these keys.
 SELECT t.key, t.metric, t.organisation, sum(t.count)::bigint AS count, sum(t.total) AS total, min(t.least) AS least,
@@ -80,32 +94,69 @@ FROM records_then(%(book)s, %(structure)s, %(base)s, %(change)s) AS t
 ORDER BY t.key COLLATE "C", t.organisation COLLATE "C", t.metric
 
 -- name: count_keys
--- How many keys a round has whose sums are merged, counted up to a limit.
+-- How many keys a round has, counted up to a limit: of what waits to be merged too no more keys are looked at.
 SELECT count(*) AS count FROM (
-    SELECT DISTINCT a.key FROM records_aggregate AS a
-    WHERE a.book = %(book)s AND a.structure = %(structure)s AND a.round = %(round)s LIMIT %(most)s
-) AS k
-
--- name: count_keys_whole
--- The same with those that wait to be merged.
-SELECT count(*) AS count FROM (
-    SELECT a.key FROM records_aggregate AS a
-    WHERE a.book = %(book)s AND a.structure = %(structure)s AND a.round = %(round)s
+    (
+        SELECT DISTINCT a.key FROM records_aggregate AS a
+        WHERE a.book = %(book)s AND a.structure = %(structure)s AND a.round = %(round)s ORDER BY a.key LIMIT %(most)s
+    )
     UNION
-    SELECT s.key FROM records_pending AS p JOIN records_staged AS s ON s.book = p.book AND s.upload = p.upload
+    SELECT k.key
+    FROM records_pending AS p
+    CROSS JOIN LATERAL (
+        SELECT DISTINCT s.key FROM records_staged AS s
+        WHERE s.book = p.book AND s.upload = p.upload ORDER BY s.key LIMIT %(most)s
+    ) AS k
     WHERE p.book = %(book)s AND p.structure = %(structure)s AND p.round = %(round)s
 ) AS k
 
--- name: deltas
--- What the changes after one and up to another added, in order.
-SELECT d.change, d.key, d.metric, d.organisation, d.count, d.total, d.least, d.most, d.latest
-FROM records_added(%(book)s, %(structure)s, %(after)s, %(until)s) AS d
-ORDER BY d.change, d.key COLLATE "C", d.organisation COLLATE "C", d.metric
-
 -- name: touched
--- The keys that a change touched.
-SELECT DISTINCT d.key COLLATE "C" AS key FROM records_added(%(book)s, %(structure)s, %(change)s - 1, %(change)s) AS d
-ORDER BY 1 LIMIT %(most)s
+-- The first keys that changes after one and up to another touched, in order: so many of each at most.
+SELECT c.change, k.key
+FROM records_change AS c
+CROSS JOIN LATERAL (
+    (
+        SELECT DISTINCT s.key FROM records_staged AS s
+        WHERE s.book = c.book AND s.upload = c.upload ORDER BY s.key LIMIT %(most)s
+    )
+    UNION ALL
+    (
+        SELECT DISTINCT d.key FROM records_delta AS d
+        WHERE d.book = c.book AND d.structure = c.structure AND d.change = c.change ORDER BY d.key LIMIT %(most)s
+    )
+) AS k
+WHERE c.book = %(book)s AND c.structure = %(structure)s AND c.change > %(after)s AND c.change <= %(until)s
+ORDER BY c.change, k.key COLLATE "C"
+
+-- name: snapshot_keys
+-- The first keys of a snapshot.
+SELECT DISTINCT n.key FROM records_snapshot_cell AS n
+WHERE n.book = %(book)s AND n.structure = %(structure)s AND n.change = %(base)s
+ORDER BY n.key LIMIT %(most)s
+
+-- name: snapshot_cells
+-- What a snapshot says of these keys.
+SELECT n.change, n.key, n.metric, n.organisation, n.count, n.total, n.least, n.most, n.latest, n.first_at, n.last_at
+FROM (SELECT k.key FROM unnest(%(keys)s::text[]) AS k (key) OFFSET 0) AS asked
+JOIN records_snapshot_cell AS n
+    ON n.book = %(book)s AND n.structure = %(structure)s AND n.change = %(base)s AND n.key = asked.key COLLATE "C"
+
+-- name: added_to
+-- What changes after one and up to another added to these keys, in order.
+SELECT t.change, t.key, t.metric, t.organisation, t.count, t.total, t.least, t.most, t.latest, t.first_at, t.first_at AS last_at
+FROM (
+    SELECT c.change, s.key, s.metric, s.organisation, s.count, s.total, s.least, s.most, s.latest, c.at AS first_at
+    FROM records_change AS c
+    JOIN records_staged AS s ON s.book = c.book AND s.upload = c.upload AND s.key = ANY(%(keys)s::text[] COLLATE "C")
+    WHERE c.book = %(book)s AND c.structure = %(structure)s AND c.change > %(after)s AND c.change <= %(until)s
+    UNION ALL
+    SELECT c.change, d.key, d.metric, d.organisation, d.count, d.total, d.least, d.most, d.latest, c.at AS first_at
+    FROM records_change AS c
+    JOIN records_delta AS d
+        ON d.book = c.book AND d.structure = c.structure AND d.change = c.change AND d.key = ANY(%(keys)s::text[] COLLATE "C")
+    WHERE c.book = %(book)s AND c.structure = %(structure)s AND c.change > %(after)s AND c.change <= %(until)s
+) AS t
+ORDER BY t.change, t.key COLLATE "C", t.organisation COLLATE "C", t.metric
 
 -- name: changes
 -- Changes of a structure, newest first.

@@ -1,0 +1,25 @@
+-- Whatever an upload adds is set aside before its round is entered, and merged behind everybody's back: who counts holds no sum.
+-- A record is found by its key, and how much was added is known, so that snapshots are taken where much was.
+
+ALTER TABLE records_structure ADD COLUMN added bigint NOT NULL DEFAULT 0;  -- how many sums all of its changes added to
+ALTER TABLE records_change ADD COLUMN added bigint NOT NULL DEFAULT 0;  -- the same up to this change, at most
+ALTER TABLE records_upload ADD COLUMN sums bigint NOT NULL DEFAULT 0;  -- how many sums it adds to, at most: parts may repeat keys
+ALTER TABLE records_pending ADD COLUMN sums bigint NOT NULL DEFAULT 9223372036854775807;  -- what waits now is merged in parts
+ALTER TABLE records_pending ALTER COLUMN sums DROP DEFAULT;
+ALTER TABLE records_snapshot ADD COLUMN cells bigint NOT NULL DEFAULT 0;
+UPDATE records_snapshot AS n SET cells = (
+    SELECT count(*) FROM records_snapshot_cell AS c
+    WHERE c.book = n.book AND c.structure = n.structure AND c.change = n.change
+);
+
+-- The records of a key lie together in each upload; a place has one record, since its upload is written by one at a time.
+ALTER TABLE records_record DROP CONSTRAINT records_record_pkey;
+ALTER TABLE records_record ADD PRIMARY KEY (book, upload, key, place);
+
+-- No foreign keys where there are rows without number: what they speak of was written in the same transaction or before.
+ALTER TABLE records_staged DROP CONSTRAINT records_staged_book_upload_fkey;
+ALTER TABLE records_snapshot_cell DROP CONSTRAINT records_snapshot_cell_book_structure_change_fkey;
+
+GRANT UPDATE (added) ON records_structure TO clearhouse_writer;
+GRANT UPDATE (sums) ON records_upload TO clearhouse_writer;
+GRANT UPDATE (cells) ON records_snapshot TO clearhouse_writer;
