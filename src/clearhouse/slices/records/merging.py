@@ -17,6 +17,7 @@ from clearhouse.kernel.db.arrays import array, texts
 from clearhouse.kernel.db.database import Database, Tx
 from clearhouse.kernel.db.faults import DatabaseFault
 from clearhouse.kernel.db.statements import Statements
+from clearhouse.slices.records.cells import Number
 from clearhouse.slices.records.parsing import KEY_LENGTH_MAX, Place, Sum
 
 ROWS_AT_ONCE = 5_000  # about 50 ms: sums that are read in one transaction; an upload with more is merged in parts
@@ -75,24 +76,25 @@ class _Key:
 
 def set_aside(tx: Tx, added: Sequence[Aside], *, more: bool = False) -> None:
     """Keep, with the commit, what uploads add, or parts of them (`more`: beside what others added); nobody counts it yet."""
-    placed = [(place, *each) for place, aside in enumerate(added, 1) for each in aside.sums.items()]
-    rows = [(place, key, metric, sum_) for place, (key, metric), sum_ in placed]
-    if not rows:
+    places = [place for place, each in enumerate(added, 1) for _ in each.sums]
+    if not places:
         return
-    values = [sum_ for *_, sum_ in rows]
+    names = [name for each in added for name in each.sums]
+    values = [sum_ for each in added for sum_ in each.sums.values()]
     numbers = any(each.total is not None for each in values)
+    latest = [each.latest for each in values]
     tx.later(
         _sql["set_aside_more" if more else "set_aside"], book=tx.book, uploads=array([each.upload for each in added]),
-        organisations=texts([each.organisation for each in added]), places=array([place for place, *_ in rows]),
-        keys="\n".join([key for _, key, *_ in rows]), metrics=array([metric for *_, metric, _ in rows]),
-        counts=array([each.count for each in values]), totals=_numbers(values, "total", numbers=numbers),
-        least=_numbers(values, "least", numbers=numbers), most=_numbers(values, "most", numbers=numbers),
-        latest=[each.latest for each in values] if any(each.latest is not None for each in values) else [],
+        organisations=texts([each.organisation for each in added]), places=array(places),
+        keys="\n".join([key for key, _ in names]), metrics=array([metric for _, metric in names]),
+        counts=array([each.count for each in values]), totals=_numbers([each.total for each in values] if numbers else []),
+        least=_numbers([each.least for each in values] if numbers else []),
+        most=_numbers([each.most for each in values] if numbers else []), latest=latest if any(each is not None for each in latest) else [],
     )  # fmt: skip
 
 
-def _numbers(values: Sequence[Sum], name: str, *, numbers: bool) -> str:
-    return array(["NULL" if getattr(each, name) is None else getattr(each, name) for each in values] if numbers else ())
+def _numbers(values: Sequence[Number | None]) -> str:
+    return array(["NULL" if each is None else each for each in values])
 
 
 def wait(tx: Tx, waiting: Sequence[Waiting]) -> None:

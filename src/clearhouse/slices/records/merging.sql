@@ -7,6 +7,7 @@ FROM unnest(
     %(places)s::int[], string_to_array(%(keys)s, U&'\000A'), %(metrics)s::int[], %(counts)s::bigint[], %(totals)s::numeric[],
     %(least)s::numeric[], %(most)s::numeric[], %(latest)s::text[]
 ) AS n (place, key, metric, count, total, least, most, latest)
+ORDER BY n.place, n.key COLLATE "C"
 
 -- name: set_aside_more
 -- What another part of an upload adds to what is still to be counted of it.
@@ -62,8 +63,10 @@ SELECT %(book)s, %(structure)s, %(round)s, s.key, s.organisation, s.metric, sum(
     max(s.most), (array_agg(s.latest ORDER BY p.change DESC) FILTER (WHERE s.latest IS NOT NULL))[1], max(p.change),
     min(p.at), max(p.at)
 FROM unnest(%(changes)s::bigint[], %(uploads)s::uuid[], %(at)s::timestamptz[]) AS p (change, upload, at)
-JOIN records_staged AS s
-    ON s.book = %(book)s AND s.upload = p.upload AND s.key > %(after)s AND s.key <= %(until)s
+CROSS JOIN LATERAL (
+    SELECT w.key, w.organisation, w.metric, w.count, w.total, w.least, w.most, w.latest FROM records_staged AS w
+    WHERE w.book = %(book)s AND w.upload = p.upload AND w.key > %(after)s AND w.key <= %(until)s OFFSET 0
+) AS s
 GROUP BY s.key, s.organisation, s.metric
 ORDER BY s.key, s.organisation, s.metric
 ON CONFLICT (book, structure, round, key, organisation, metric) DO UPDATE

@@ -31,7 +31,11 @@ FROM (
     UNION ALL
     SELECT s.key, s.metric, s.organisation, p.change, s.count, s.total, s.least, s.most, s.latest, p.at AS first_at,
         p.at AS last_at
-    FROM records_pending AS p JOIN records_staged AS s ON s.book = p.book AND s.upload = p.upload AND s.key > p.merged
+    FROM records_pending AS p
+    CROSS JOIN LATERAL (
+        SELECT w.key, w.metric, w.organisation, w.count, w.total, w.least, w.most, w.latest FROM records_staged AS w
+        WHERE w.book = p.book AND w.upload = p.upload AND w.key > p.merged OFFSET 0
+    ) AS s
     WHERE p.book = %(book)s AND p.structure = %(structure)s AND p.round = %(round)s
 ) AS t
 GROUP BY t.key, t.organisation, t.metric
@@ -45,7 +49,11 @@ FROM (
     WHERE a.book = %(book)s AND a.structure = %(structure)s AND a.round = %(round)s
     UNION ALL
     SELECT s.key, s.metric, s.count
-    FROM records_pending AS p JOIN records_staged AS s ON s.book = p.book AND s.upload = p.upload AND s.key > p.merged
+    FROM records_pending AS p
+    CROSS JOIN LATERAL (
+        SELECT w.key, w.metric, w.count FROM records_staged AS w
+        WHERE w.book = p.book AND w.upload = p.upload AND w.key > p.merged OFFSET 0
+    ) AS s
     WHERE p.book = %(book)s AND p.structure = %(structure)s AND p.round = %(round)s
 ) AS t
 GROUP BY t.key, t.metric
@@ -59,16 +67,18 @@ SELECT t.key, t.metric, t.organisation, sum(t.count)::bigint AS count, sum(t.tot
 FROM (
     SELECT a.key, a.metric, a.organisation, a.latest_change AS change, a.count, a.total, a.least, a.most, a.latest, a.first_at,
         a.last_at
-    FROM (SELECT k.key FROM unnest(%(keys)s::text[]) AS k (key) OFFSET 0) AS asked
-    JOIN records_aggregate AS a
-        ON a.book = %(book)s AND a.structure = %(structure)s AND a.round = %(round)s AND a.key = asked.key COLLATE "C"
+    FROM records_aggregate AS a
+    WHERE a.book = %(book)s AND a.structure = %(structure)s AND a.round = %(round)s
+        AND a.key = ANY(%(keys)s::text[] COLLATE "C")
     UNION ALL
     SELECT s.key, s.metric, s.organisation, p.change, s.count, s.total, s.least, s.most, s.latest, p.at AS first_at,
         p.at AS last_at
     FROM records_pending AS p
-    CROSS JOIN (SELECT k.key FROM unnest(%(keys)s::text[]) AS k (key) OFFSET 0) AS asked
-    JOIN records_staged AS s
-        ON s.book = p.book AND s.upload = p.upload AND s.key = asked.key COLLATE "C" AND s.key > p.merged
+    CROSS JOIN LATERAL (
+        SELECT w.key, w.metric, w.organisation, w.count, w.total, w.least, w.most, w.latest FROM records_staged AS w
+        WHERE w.book = p.book AND w.upload = p.upload AND w.key = ANY(%(keys)s::text[] COLLATE "C") AND w.key > p.merged
+        OFFSET 0
+    ) AS s
     WHERE p.book = %(book)s AND p.structure = %(structure)s AND p.round = %(round)s
 ) AS t
 GROUP BY t.key, t.organisation, t.metric
@@ -137,9 +147,8 @@ ORDER BY n.key LIMIT %(most)s
 -- name: snapshot_cells
 -- What a snapshot says of these keys.
 SELECT n.change, n.key, n.metric, n.organisation, n.count, n.total, n.least, n.most, n.latest, n.first_at, n.last_at
-FROM (SELECT k.key FROM unnest(%(keys)s::text[]) AS k (key) OFFSET 0) AS asked
-JOIN records_snapshot_cell AS n
-    ON n.book = %(book)s AND n.structure = %(structure)s AND n.change = %(base)s AND n.key = asked.key COLLATE "C"
+FROM records_snapshot_cell AS n
+WHERE n.book = %(book)s AND n.structure = %(structure)s AND n.change = %(base)s AND n.key = ANY(%(keys)s::text[] COLLATE "C")
 
 -- name: added_to
 -- What changes after one and up to another added to these keys, in order.
@@ -147,13 +156,20 @@ SELECT t.change, t.key, t.metric, t.organisation, t.count, t.total, t.least, t.m
 FROM (
     SELECT c.change, s.key, s.metric, s.organisation, s.count, s.total, s.least, s.most, s.latest, c.at AS first_at
     FROM records_change AS c
-    JOIN records_staged AS s ON s.book = c.book AND s.upload = c.upload AND s.key = ANY(%(keys)s::text[] COLLATE "C")
+    CROSS JOIN LATERAL (
+        SELECT w.key, w.metric, w.organisation, w.count, w.total, w.least, w.most, w.latest FROM records_staged AS w
+        WHERE w.book = c.book AND w.upload = c.upload AND w.key = ANY(%(keys)s::text[] COLLATE "C") OFFSET 0
+    ) AS s
     WHERE c.book = %(book)s AND c.structure = %(structure)s AND c.change > %(after)s AND c.change <= %(until)s
     UNION ALL
     SELECT c.change, d.key, d.metric, d.organisation, d.count, d.total, d.least, d.most, d.latest, c.at AS first_at
     FROM records_change AS c
-    JOIN records_delta AS d
-        ON d.book = c.book AND d.structure = c.structure AND d.change = c.change AND d.key = ANY(%(keys)s::text[] COLLATE "C")
+    CROSS JOIN LATERAL (
+        SELECT e.key, e.metric, e.organisation, e.count, e.total, e.least, e.most, e.latest FROM records_delta AS e
+        WHERE e.book = c.book AND e.structure = c.structure AND e.change = c.change
+            AND e.key = ANY(%(keys)s::text[] COLLATE "C")
+        OFFSET 0
+    ) AS d
     WHERE c.book = %(book)s AND c.structure = %(structure)s AND c.change > %(after)s AND c.change <= %(until)s
 ) AS t
 ORDER BY t.change, t.key COLLATE "C", t.organisation COLLATE "C", t.metric
@@ -171,11 +187,26 @@ WHERE c.book = %(book)s AND c.structure = %(structure)s AND c.at <= %(at)s
 ORDER BY c.at DESC, c.change DESC LIMIT 1
 
 -- name: trace
--- The records of a key in a round, with the change that counted each.
+-- The records of a key in a round, with the change that counted each: of every upload no others are looked at.
 SELECT c.change, r.upload, r.place, u.organisation, r.body, c.at
 FROM records_change AS c
-JOIN records_upload AS u ON u.book = c.book AND u.id = c.upload
-JOIN records_record AS r ON r.book = c.book AND r.upload = c.upload AND r.key = %(key)s
+CROSS JOIN LATERAL (
+    (SELECT s.key FROM records_staged AS s WHERE s.book = c.book AND s.upload = c.upload AND s.key = %(key)s LIMIT 1)
+    UNION ALL
+    (
+        SELECT d.key FROM records_delta AS d
+        WHERE d.book = c.book AND d.structure = c.structure AND d.change = c.change AND d.key = %(key)s LIMIT 1
+    )
+) AS touched
+CROSS JOIN LATERAL (
+    SELECT o.organisation FROM records_upload AS o WHERE o.book = c.book AND o.id = c.upload OFFSET 0
+) AS u
+CROSS JOIN LATERAL (
+    SELECT k.upload, k.place, k.body FROM records_record AS k
+    WHERE k.book = c.book AND k.upload = c.upload AND k.key = %(key)s
+        AND k.place > CASE WHEN c.change = %(change)s THEN %(place)s ELSE -1 END
+    ORDER BY k.place LIMIT %(most)s
+) AS r
 WHERE c.book = %(book)s AND c.structure = %(structure)s AND c.operation = 'Update' AND c.round = %(round)s
     AND c.change >= greatest(%(change)s, coalesce((
         SELECT e.change FROM records_round AS e
@@ -185,12 +216,4 @@ WHERE c.book = %(book)s AND c.structure = %(structure)s AND c.operation = 'Updat
         SELECT e.change FROM records_round AS e
         WHERE e.book = %(book)s AND e.structure = %(structure)s AND e.round = %(round)s
     ), 9223372036854775807)
-    AND (
-        EXISTS (
-            SELECT FROM records_delta AS d
-            WHERE d.book = c.book AND d.structure = c.structure AND d.change = c.change AND d.key = %(key)s
-        )
-        OR EXISTS (SELECT FROM records_staged AS s WHERE s.book = c.book AND s.upload = c.upload AND s.key = %(key)s)
-    )
-    AND (c.change, r.place) > (%(change)s, %(place)s)
 ORDER BY c.change, r.place LIMIT %(most)s

@@ -23,3 +23,21 @@ ALTER TABLE records_snapshot_cell DROP CONSTRAINT records_snapshot_cell_book_str
 GRANT UPDATE (added) ON records_structure TO clearhouse_writer;
 GRANT UPDATE (sums) ON records_upload TO clearhouse_writer;
 GRANT UPDATE (cells) ON records_snapshot TO clearhouse_writer;
+
+-- As before, but for the fence: without one, and without statistics, each change would be looked for in what all of them added.
+CREATE OR REPLACE FUNCTION records_added(its_book int, its_structure int, after bigint, until bigint) RETURNS TABLE (
+    change bigint, key text, metric int, organisation text, count bigint, total numeric, "least" numeric, most numeric,
+    latest text
+) LANGUAGE sql STABLE AS $$
+    SELECT d.change, d.key, d.metric, d.organisation, d.count, d.total, d.least, d.most, d.latest
+    FROM clearhouse.records_delta AS d
+    WHERE d.book = its_book AND d.structure = its_structure AND d.change > after AND d.change <= until
+    UNION ALL
+    SELECT c.change, s.key, s.metric, s.organisation, s.count, s.total, s.least, s.most, s.latest
+    FROM clearhouse.records_change AS c
+    CROSS JOIN LATERAL (
+        SELECT w.key, w.metric, w.organisation, w.count, w.total, w.least, w.most, w.latest FROM clearhouse.records_staged AS w
+        WHERE w.book = c.book AND w.upload = c.upload OFFSET 0
+    ) AS s
+    WHERE c.book = its_book AND c.structure = its_structure AND c.change > after AND c.change <= until
+$$;
