@@ -6,10 +6,9 @@ from psycopg import sql
 
 from lending import Lending, mark
 
-EVERYTHING = sql.SQL(
-    "SELECT query_to_xml(format('SELECT * FROM %I.%I ORDER BY 1', n.nspname, c.relname), true, true, '')::text"
-    " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
-    " WHERE c.relkind IN ('r', 'S') AND n.nspname IN ('clearhouse', 'clearhouse_jobs') ORDER BY n.nspname, c.relname"
+RELATIONS = (
+    "SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+    " WHERE c.relkind IN ('r', 'S') AND n.nspname IN ('clearhouse', 'clearhouse_jobs') ORDER BY 1, 2"
 )
 TOUCHES = [
     "CREATE TABLE somebodys (number int)",
@@ -20,10 +19,12 @@ TOUCHES = [
 ]
 
 
-def everything(dsn: str) -> list[tuple[object, ...]]:
+def everything(dsn: str) -> dict[str, list[str]]:
     """Return every row of every table and of every sequence."""
     with psycopg.connect(dsn) as owner:
-        return owner.execute(EVERYTHING).fetchall()
+        names = owner.execute(RELATIONS).fetchall()
+        rows = [owner.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(*each))).fetchall() for each in names]
+    return {".".join(name): sorted(map(str, found)) for name, found in zip(names, rows, strict=True)}
 
 
 def test_whatever_was_written_is_gone_and_every_sequence_begins_anew(lending: Lending) -> None:

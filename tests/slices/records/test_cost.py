@@ -111,9 +111,7 @@ async def test_a_past_state_is_found_from_the_snapshot_before_it(
     assert cost.get("records_staged", 0) < 10
 
 
-async def test_a_part_of_a_merge_reads_no_more_rows_than_it_may(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_part_of_a_merge_reads_no_more_rows_than_it_may(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(merging, "ROWS_AT_ONCE", 50)
     parts: dict[int, int] = {}
     for keys in LARGE:
