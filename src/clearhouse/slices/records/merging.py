@@ -15,7 +15,6 @@ import structlog
 
 from clearhouse.kernel.db.arrays import array
 from clearhouse.kernel.db.database import Database, Tx
-from clearhouse.kernel.db.faults import DatabaseFault
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.slices.records.parsing import Place, Sum
 
@@ -120,12 +119,7 @@ def add(tx: Tx, waiting: Waiting, *, after: str = "", until: str | None = None) 
 
 async def merge(database: Database) -> None:
     """Merge whatever is due, again and again, until cancelled."""
-    while True:
-        try:
-            await merge_due(database)
-        except DatabaseFault as fault:
-            _log.warning("sums not merged, tried again soon", reason=str(fault))
-        await asyncio.sleep(SECONDS_BETWEEN)
+    await database.loops.forever("merge_uploads", lambda: merge_due(database), SECONDS_BETWEEN)
 
 
 async def waiting(database: Database, *, most: int = UPLOADS_DUE) -> list[Due]:
@@ -141,13 +135,13 @@ async def merge_due(database: Database) -> int:
         due = await waiting(database)
         if not due:
             return count
-        failed: list[DatabaseFault] = []
+        failed: list[Exception] = []
         for each in due:
             try:
                 while await merge_part(database, each, pace):
                     count += 1
-            except DatabaseFault as fault:  # the others have their turn all the same
-                failed.append(fault)
+            except Exception as error:  # noqa: BLE001 - the others have their turn all the same
+                failed.append(error)
         if failed:
             raise failed[0]
 
