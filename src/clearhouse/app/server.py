@@ -30,7 +30,7 @@ from clearhouse.slices.interbank import engines
 from clearhouse.slices.interbank.bank.client import Line
 from clearhouse.slices.operations import ledger_http
 from clearhouse.transport.cli.client import KEY_FILE, URL_FILE
-from clearhouse.transport.http.application import application
+from clearhouse.transport.http.application import application, framework
 from clearhouse.transport.http.catalogue import catalogue
 from clearhouse.transport.http.feed import Feed
 from clearhouse.transport.rpc import serving as rpc
@@ -173,14 +173,12 @@ async def _serve(
     limits = limiter(config.rate_limit, config.redis_url)
     feed = Feed()
     entrance = application(
-        ROUTERS,
+        framework(ROUTERS, catalogue=catalogue(EVENTS), figures=FIGURES),
         express=EXPRESS,
         door=door,
         gate=gate,
         limiter=limits,
         feed=feed,
-        catalogue=catalogue(EVENTS),
-        figures=FIGURES,
         checks=(*CHECKS, *buses.checks(config)),
     )
     settings = uvicorn.Config(
