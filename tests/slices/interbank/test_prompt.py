@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import psycopg
 import pytest
 
 from clearhouse.kernel.journal.sequencing import Sequencer
@@ -14,6 +15,7 @@ from clearhouse.slices.interbank import engine
 from clearhouse.slices.interbank.bank.lies import Fault, Lie
 from clearhouse.slices.interbank.settlement import Settlement, State
 from house import House
+from serving import until
 from town import Town
 
 LISTENERS = """
@@ -34,13 +36,13 @@ def late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def at_work(town: Town) -> AsyncGenerator[None]:
+async def at_work(town: Town, owner_dsn: str) -> AsyncGenerator[None]:
     """Let the engine work as a worker does, from when its queues hear what they are told."""
     database, wakes = town.house.database, Wakes(engine.STAGES)
     working = Queues(database, wakes, town.house.door.committed)
     tasks = [asyncio.create_task(each) for each in (working.run(), Sequencer(database, working.committed, wakes).run())]
     try:
-        await listening(town, len(working.names))
+        await listening(owner_dsn, len(working.names))
         yield
     finally:
         for task in tasks:
@@ -48,29 +50,28 @@ async def at_work(town: Town) -> AsyncGenerator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def listening(town: Town, count: int) -> None:
-    async with asyncio.timeout(60):
-        while await listeners(town) < count:  # noqa: ASYNC110 - it happens in the database
-            await asyncio.sleep(0)
+async def listening(owner_dsn: str, count: int) -> None:
+    """Wait until the queues hear what they are told: a notice before that would come at the next sweep."""
 
+    def heard() -> bool:
+        with psycopg.connect(owner_dsn) as owner:
+            return owner.execute(LISTENERS).fetchall() == [(count,)]
 
-async def listeners(town: Town) -> int:
-    async with town.house.database.writing() as tx:
-        return int(str((await tx.tuples(LISTENERS))[0][0]))
+    await asyncio.to_thread(until, heard)
 
 
 async def ended(town: Town, settlement: Settlement) -> Settlement:
     """Wait until a settlement has come to its end."""
     async with asyncio.timeout(60):
-        while (found := await town.show(settlement)).ended_at is None:
+        while (found := await town.show(settlement)).ended_at is None:  # noqa: ASYNC110 - it happens in the rows
             await asyncio.sleep(0)
     return found
 
 
 @pytest.mark.usefixtures("late")
 @pytest.mark.parametrize("seconds", [0.0, 1.5], ids=["at once", "late"])
-async def test_a_confirmation_is_heard_without_any_sweep(town: Town, seconds: float) -> None:
+async def test_a_confirmation_is_heard_without_any_sweep(town: Town, owner_dsn: str, seconds: float) -> None:
     await town.bank.control.lie(Lie(Fault.SLOW, seconds=seconds))
-    async with at_work(town):
+    async with at_work(town, owner_dsn):
         found = await ended(town, await town.execute())
     assert (found.state, await town.paid(found)) == (State.COMPLETED, (1, "100.00"))

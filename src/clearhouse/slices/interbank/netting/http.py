@@ -177,9 +177,7 @@ async def record_obligations(request: Asking, book: Book = None, key: Idempotenc
 
 
 @get("/obligations", summary="Find an obligation")
-async def find_obligations(
-    request: Asking, obligation_id: ObligationQuery, book: Book = None
-) -> Response[Page[Obligation]]:
+async def find_obligations(request: Asking, obligation_id: ObligationQuery, book: Book = None) -> Response[Page[Obligation]]:
     """Return the obligation of an id, whatever signs that has, or none."""
     visit = here(request)
     async with visit.reading(commands.READ, book) as tx:
