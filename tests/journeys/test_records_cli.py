@@ -27,10 +27,10 @@ class Said(NamedTuple):
 
 
 @pytest.fixture
-def server(open_folder: Path) -> Iterator[Program]:
+def server(open_folder: Path, owner_dsn: str) -> Iterator[Program]:
     place = Path(tempfile.mkdtemp(prefix="cli-", dir=open_folder))
     place.chmod(0o711)
-    with program(place / "data") as started:
+    with program(place / "data", DATABASE_URL=owner_dsn) as started:
         yield started.ready()
 
 
