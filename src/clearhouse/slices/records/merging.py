@@ -83,14 +83,14 @@ def set_aside(tx: Tx, added: Sequence[Aside], *, more: bool = False) -> None:
     names = [name for each in added for name in each.sums]
     values = [sum_ for each in added for sum_ in each.sums.values()]
     numbers = any(each.total is not None for each in values)
-    latest = [each.latest for each in values]
+    latest = [each.latest for each in values] if any(each.latest is not None for each in values) else []
     tx.later(
         _sql["set_aside_more" if more else "set_aside"], book=tx.book, uploads=array([each.upload for each in added]),
         organisations=texts([each.organisation for each in added]), places=array(places),
         keys="\n".join([key for key, _ in names]), metrics=array([metric for _, metric in names]),
         counts=array([each.count for each in values]), totals=_numbers([each.total for each in values] if numbers else []),
         least=_numbers([each.least for each in values] if numbers else []),
-        most=_numbers([each.most for each in values] if numbers else []), latest=latest if any(each is not None for each in latest) else [],
+        most=_numbers([each.most for each in values] if numbers else []), latest=latest,
     )  # fmt: skip
 
 
