@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -39,8 +40,8 @@ async def taken(house: House) -> dict[str, Any]:
     return {name: each["status"] for name, each in found["parts"].items()} | {"whole": found["status"]}
 
 
-def test_when_the_database_is_killed_it_says_so_and_comes_back(open_folder: Path) -> None:
-    with program(open_folder / "health") as running:
+def test_when_the_database_is_killed_it_says_so_and_comes_back(laid_out: Callable[[str], Path]) -> None:
+    with program(laid_out("health")) as running:
         running.ready()
         found = until(lambda: well(running.url))
         assert list(found["parts"]) == PARTS

@@ -255,7 +255,7 @@ async def test_everything_that_happens_is_told_as_the_catalogue_has_it(
 ) -> None:
     first = await clearing.open()
     await clearing.owe((ANN, BOB, "5000.00"), (CID, BOB, "5.00"))
-    ok(await operator.post(f"{NETTING}/obligations", json=netted("OBL-0", amount="5000.00")))
+    ok(await operator.post(f"{NETTING}/obligations", json=netted("NET-0", amount="5000.00")))
     await clearing.close(first)
     aborted = await clearing.settle(await clearing.worked(first))
     second = await clearing.carry(aborted, ANN)

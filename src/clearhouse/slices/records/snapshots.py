@@ -13,6 +13,7 @@ from clearhouse.kernel.db.loops import one_by_one
 from clearhouse.kernel.db.statements import Statements
 
 CHANGES_BETWEEN = 100
+SUMS_BETWEEN = 50_000
 SECONDS_BETWEEN = 10.0
 _log = structlog.get_logger(__name__)
 _sql = Statements.of("clearhouse.slices.records", "snapshots.sql")
@@ -40,7 +41,7 @@ async def snap(database: Database) -> None:
 async def take_due(database: Database) -> int:
     """Take a snapshot of every round that had many changes since its last one; return how many were taken."""
     async with database.writing() as tx:
-        due = await tx.rows(_sql["due"], _Due, changes=CHANGES_BETWEEN)
+        due = await tx.rows(_sql["due"], _Due, changes=CHANGES_BETWEEN, sums=SUMS_BETWEEN)
     return await one_by_one(due, lambda each: _taken(database, each))
 
 
@@ -51,5 +52,6 @@ async def _taken(database: Database, due: _Due) -> int:
             return 0
         if not await tx.do(_sql["begin"], book=tx.book, structure=due.structure, change=due.change, round=due.round):
             return 0
-        await tx.do(_sql["take"], book=tx.book, **where)
+        cells = await tx.do(_sql["take"], book=tx.book, **where)
+        await tx.do(_sql["taken"], book=tx.book, structure=due.structure, change=due.change, cells=cells)
     return 1

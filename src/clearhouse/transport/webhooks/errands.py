@@ -92,7 +92,7 @@ class Errand:
         return self._is_more and len(self._open) < self._claimed_max
 
     def _fill(self) -> None:
-        """Have somebody for what is waiting, as far as there are places; one that is leaving is replaced when it left."""
+        """Have somebody for what waits, as far as there are places; one that is leaving is replaced when it has left."""
         if self._is_gone:
             return
         for _ in range(min(len(self._waiting), AT_ONCE - len(self._places))):
