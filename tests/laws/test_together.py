@@ -22,7 +22,9 @@ SAMPLED = [*SYSTEMS, "DE", "SA", "CN"]
 TOKYO, NEW_YORK, BERLIN = (ZoneInfo(each) for each in ("Asia/Tokyo", "America/New_York", "Europe/Berlin"))
 law = tried(150, many=10_000)
 
-hours = st.sampled_from([(time(), time()), (time(8), time(17)), (time(21), time(19)), (time(13), time(3)), (time(0, 5), time())])
+hours = st.sampled_from(
+    [(time(), time()), (time(8), time(17)), (time(21), time(19)), (time(13), time(3)), (time(0, 5), time())]
+)
 
 
 @st.composite

@@ -24,7 +24,9 @@ Reopen = Annotated[list[str] | None, Parameter(name="--reopen", help="A day that
 Zone = Annotated[str | None, Parameter(help="The time zone of the hours, such as Europe/Berlin; with it they are set anew.")]
 Clock = Annotated[str | None, Parameter(help="A time of the day such as 18:00.")]
 Eve = Annotated[bool, Parameter(help="The hours begin on the day before the business day.", negative="")]
-Together = Annotated[str, Parameter(help="A calendar, or several with commas in between: what is a business day in each of them.")]
+Together = Annotated[
+    str, Parameter(help="A calendar, or several with commas in between: what is a business day in each of them.")
+]
 At = Annotated[str | None, Parameter(name="--at", help="An instant such as 2026-11-21T16:00:00Z; now, if not said.")]
 
 

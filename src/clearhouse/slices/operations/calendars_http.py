@@ -126,7 +126,7 @@ async def change_calendar(
 
 @get("/{calendar:str}/days/{day:date}", summary="Is it open on a day?")
 async def show_calendar_day(request: Asking, calendar: CalendarsPath, day: FromPath[date], book: Book = None) -> CalendarDay:
-    """Return whether a day is a business day, with its hours: of several calendars, those that all of them have in common."""
+    """Return whether a day is a business day, with its hours: of several calendars, those that they have in common."""
     asked = await _windows(request, calendar, book)
     if not await asyncio.to_thread(together.sessions, asked, day):
         return CalendarDay(day, open=False)
@@ -136,7 +136,7 @@ async def show_calendar_day(request: Asking, calendar: CalendarsPath, day: FromP
 
 @get("/{calendar:str}/next-open", summary="When is it open next?")
 async def show_next_open(request: Asking, calendar: CalendarsPath, book: Book = None, at: Instant = None) -> Opening:
-    """Return the first instant, from a given one on, at which business is done: on one business day, in all of several calendars."""
+    """Return the first instant, from a given one on, at which business is done: by all calendars on one business day."""
     instant = _instant(at)
     found = await asyncio.to_thread(together.next_session, await _windows(request, calendar, book), instant)
     return Opening(max(instant, found.opens), found.day, *_hours(found))
@@ -144,7 +144,7 @@ async def show_next_open(request: Asking, calendar: CalendarsPath, book: Book = 
 
 @get("/{calendar:str}/business-date", summary="Which business day is it?")
 async def show_business_date(request: Asking, calendar: CalendarsPath, book: Book = None, at: Instant = None) -> BusinessDay:
-    """Return the first business day whose cut-off is still to come at an instant: of several calendars, the cut-off of each."""
+    """Return the first business day whose cut-off is still to come at an instant, of each calendar if there are several."""
     asked = await _windows(request, calendar, book)
     return BusinessDay(await asyncio.to_thread(together.business_date_of, asked, _instant(at)))
 
