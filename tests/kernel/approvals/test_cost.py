@@ -63,7 +63,7 @@ async def cost(desk: Desk, **asked: Any) -> int:
 
 async def cost_of_a_word(desk: Desk) -> int:
     """Return how many blocks it takes to ask for one more paper and to approve it; nothing of it stays."""
-    at, what = clock.now(), Write("one more", "this", kind="test.annas")
+    looked_at, at, what = 0, clock.now(), Write("one more", "this", kind="test.annas")
     with suppress(Refusal):
         async with desk.house.database.writing(book=BOOK) as tx:
             before = await knowing.blocks(tx)

@@ -156,8 +156,8 @@ async def add_business_days(
     book: Book = None,
 ) -> BusinessDay:  # fmt: skip
     """Return the day so many business days later, or earlier if the count is negative; none is the first one from it on."""
-    calendar = together.calendar(await _windows(request, calendar, book))
-    return BusinessDay(await asyncio.to_thread(add_days, calendar, day, count))
+    asked = together.calendar(await _windows(request, calendar, book))
+    return BusinessDay(await asyncio.to_thread(add_days, asked, day, count))
 
 
 @get("/{calendar:str}/roll", summary="Move a date off a closed day")
@@ -166,8 +166,8 @@ async def roll_day(
     convention: Annotated[Convention, QueryParameter(name="convention", required=False)] = Convention.FOLLOWING,
 ) -> BusinessDay:  # fmt: skip
     """Return the day itself if it is open, and otherwise the business day that a convention names."""
-    calendar = together.calendar(await _windows(request, calendar, book))
-    return BusinessDay(await asyncio.to_thread(roll, calendar, day, convention))
+    asked = together.calendar(await _windows(request, calendar, book))
+    return BusinessDay(await asyncio.to_thread(roll, asked, day, convention))
 
 
 async def _windows(request: Asking, calendars: str, book: str | None) -> list[Window]:
