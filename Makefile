@@ -78,7 +78,8 @@ $(READY): pyproject.toml requirements.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@awk '/^[a-z]/ { wanted = /^uv==/ } wanted' requirements.lock > $(VENV)/uv.lock
 	@$(PIP) --require-hashes -r $(VENV)/uv.lock
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock \
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock \
 	  || { echo "uv could not; pip fetches instead …" >&2; $(PIP) --require-hashes -r requirements.lock; }
 	@$(PIP) --no-build-isolation --no-index --editable .
+	@$(BIN)/python -m compileall -q -j 2 src  # in many places nothing is compiled by running it
 	@touch $@

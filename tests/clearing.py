@@ -94,7 +94,7 @@ class Clearing:
         """Record what each payer owes a payee."""
         first, self.recorded = self.recorded, self.recorded + len(owed)
         asked = [
-            RecordObligation(f"OBL-{first + place}", payer, payee, amount, currency)
+            RecordObligation(f"NET-{first + place}", payer, payee, amount, currency)
             for place, (payer, payee, amount) in enumerate(owed)
         ]
         answers = await self.ask_all(commands.RECORD, asked)

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,9 +19,11 @@ from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.embedded import EmbeddedServer
 from clearhouse.kernel.db.migrations import admit, migrate
 from house import SECRETS_KEY, House
+from lending import Lending
+from serving import MEMORY_BYTES, copied
 
-MEMORY_BYTES = 1024 * 1024 * 1024
 PASSWORD = "the application's, in tests"
+KEYS = read_keys(SECRETS_KEY, "tests")
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +31,10 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def keys_for_secrets() -> None:
-    """Give this process the keys that a start would give it."""
-    SEALING.use(read_keys(SECRETS_KEY, "tests"))
+    """Give this process the keys that a start would give it, whatever keys the test before used."""
+    SEALING.use(KEYS)
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +47,34 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def database_dsn(open_folder: Path) -> Iterator[str]:
+def made(open_folder: Path) -> Path:
+    """Give the data folder of a server that has its schema and nothing else: to be copied, since making it takes seconds."""
+    folder = open_folder / "made"
+
+    async def made_here() -> None:
+        async with EmbeddedServer.running(folder, memory_bytes=MEMORY_BYTES) as dsn:
+            await migrate(dsn)
+
+    asyncio.run(made_here())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def laid_out(open_folder: Path, made: Path) -> Callable[[str], Path]:
+    """Give a maker of data folders, each a copy of that one in a folder of its own."""
+
+    def lay_out(prefix: str) -> Path:
+        place = Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=open_folder))
+        place.chmod(0o711)
+        return copied(made, place / "data")
+
+    return lay_out
+
+
+@pytest.fixture(scope="session")
+def database_dsn(open_folder: Path, made: Path) -> Iterator[str]:
     """Give the owner's address on a server that lives as long as the worker."""
-    folder = open_folder / "shared"
+    folder = copied(made, open_folder / "shared")
     server = EmbeddedServer(folder, memory_bytes=MEMORY_BYTES, refuge=open_folder / "refuge")
     yield asyncio.run(server.start())
     asyncio.run(server.stop())
@@ -64,17 +91,22 @@ def fresh_dsn(database_dsn: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def template(database_dsn: str) -> Iterator[str]:
     """Give the name of a migrated database to copy from."""
-    with _made(database_dsn) as dsn:
-        asyncio.run(migrate(dsn))
-        asyncio.run(admit(dsn, PASSWORD))
+    asyncio.run(admit(database_dsn, PASSWORD))
+    with _made(database_dsn, str(conninfo_to_dict(database_dsn)["dbname"])) as dsn:
         yield str(conninfo_to_dict(dsn)["dbname"])
 
 
+@pytest.fixture(scope="session")
+def lending(database_dsn: str, template: str) -> Iterator[Lending]:
+    """Give the copies of that one, which are lent to one test after another."""
+    with Lending.opened(database_dsn, template) as opened:
+        yield opened
+
+
 @pytest.fixture
-def owner_dsn(database_dsn: str, template: str) -> Iterator[str]:
+def owner_dsn(lending: Lending) -> Iterator[str]:
     """Give the owner's address on a migrated database of one's own: for looking behind the doors, and for tampering."""
-    with _made(database_dsn, template) as dsn:
-        asyncio.run(admit(dsn, PASSWORD))  # a program of ours that a test before ran here has set its own
+    with lending.lent() as dsn:
         yield dsn
 
 
@@ -85,9 +117,9 @@ def app_dsn(owner_dsn: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def shared_dsn(database_dsn: str, template: str) -> Iterator[str]:
+def shared_dsn(lending: Lending) -> Iterator[str]:
     """Give the application's address on a database for the tests of a module: each takes a book of its own in it."""
-    with _made(database_dsn, template) as dsn:
+    with lending.lent() as dsn:
         yield make_conninfo(dsn, user="clearhouse_app", password=PASSWORD)
 
 

@@ -3,10 +3,12 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import ip_network
 from typing import Any
 
 import httpx
+from litestar import Litestar
 
 from clearhouse.app.products import CHECKS, EVENTS, FIGURES, ROUTERS
 from clearhouse.app.server import EXPRESS
@@ -15,7 +17,7 @@ from clearhouse.kernel.access.limits import OwnLimiter
 from clearhouse.kernel.commands.submitting import Door
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.journal.sequencing import sweep
-from clearhouse.transport.http.application import application
+from clearhouse.transport.http.application import application, framework
 from clearhouse.transport.http.catalogue import catalogue
 from clearhouse.transport.http.entrance import Entrance
 from clearhouse.transport.http.feed import Feed
@@ -45,14 +47,12 @@ class House:
         feed = Feed()
         NETWORK.allow([ip_network("127.0.0.0/8"), ip_network("192.0.2.0/24")])
         entrance = application(
-            ROUTERS,
+            framed(),
             express=EXPRESS,
             door=door,
             gate=gate,
             limiter=OwnLimiter(rate),
             feed=feed,
-            catalogue=catalogue(EVENTS),
-            figures=FIGURES,
             checks=CHECKS,
         )
         admin = client(entrance, admin_key)
@@ -80,6 +80,12 @@ class House:
         """Number and chain what is committed so far."""
         while await sweep(self.database):
             pass
+
+
+@cache
+def framed() -> Litestar:
+    """Return the routes, which are the same in every house and take a good part of a second to put together."""
+    return framework(ROUTERS, catalogue=catalogue(EVENTS), figures=FIGURES)
 
 
 def client(entrance: Entrance, key: str) -> httpx.AsyncClient:

@@ -3,11 +3,16 @@
 import doctest
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from xml.etree.ElementTree import parse
 
 import pytest
+
+from clearhouse.app import cli
+from clearhouse.slices.interbank import settlement
+from clearhouse.slices.interbank.netting import cycle
 
 ROOT = Path(__file__).parent.parent
 DECISIONS = ROOT / "docs" / "decisions"
@@ -109,3 +114,38 @@ def test_every_runtime_dependency_has_its_reason_in_a_decision_record() -> None:
     reasons = "\n".join(text(record) for record in DECISIONS.glob("[0-9]*.md"))
     names = {re.split(r"[<>=!~;]", dependency)[0] for dependency in project["dependencies"]}
     assert {name for name in names if f"| `{name}` |" not in reasons} == set()
+
+
+PICTURE = re.compile(r"^```mermaid\n(.*?)^```", re.MULTILINE | re.DOTALL)
+ARROW = re.compile(r"^ *([A-Z_]+) --> ([A-Z_]+)(?:: .+)?$", re.MULTILINE)
+TYPED = re.compile(r"(?:^|`)clearhouse (?P<words>[a-z][a-z-]*(?: [a-z][a-z-]*)?)", re.MULTILINE)
+
+
+def test_the_pictures_of_interbank_show_what_is_legal_and_nothing_else() -> None:
+    drawn = [set(ARROW.findall(each)) for each in PICTURE.findall(text(ROOT / "docs" / "interbank.md"))]
+    tables: list[Mapping[Any, frozenset[Any]]] = [settlement.TRANSITIONS, cycle.TRANSITIONS]
+    legal = [{(each.value, to.value) for each, after in table.items() for to in after} for table in tables]
+    assert drawn == legal
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_verb_of_the_program_that_a_page_names_is_there(page: Path) -> None:
+    named = {found["words"] for found in TYPED.finditer(text(page))}
+    assert {words for words in named if not is_verb(words)} == set()
+
+
+def is_verb(words: str) -> bool:
+    """Tell whether the program has a verb, or a group with it; what follows a verb that stands alone is its own affair."""
+    first, _, second = words.partition(" ")
+    if first not in cli.app:
+        return False
+    group = cli.app[first]
+    verbs = {each for each in group if not each.startswith("-")}
+    return not verbs or not second or second in verbs
+
+
+def test_every_setting_that_the_page_of_interbank_names_is_read() -> None:
+    named = set(re.findall(r"`((?:GRPC|BANK)_[A-Z_]+)`", text(ROOT / "docs" / "interbank.md")))
+    read = text(ROOT / "src" / "clearhouse" / "app" / "config.py")
+    assert len(named) >= 8
+    assert {each for each in named if f'"{each}"' not in read} == set()

@@ -17,7 +17,7 @@ from clearhouse.slices.interbank.bank.control import OpenAccount
 from clearhouse.slices.interbank.bank.lies import Fault, Lie
 from clearhouse.slices.interbank.channel import BATCH_MAX, Ack, NoAnswer, NotSent, PaymentOrder, Said, State
 from correspondent import KEY, NOSTRO, Correspondent, amounts, order
-from serving import Program, program
+from serving import Program, copied, program
 from trying import SOAK
 
 CONNECTIONS, SIZE = 4, 50
@@ -63,11 +63,12 @@ class Load:
 
 
 @pytest.fixture
-def folder(open_folder: Path) -> Iterator[Path]:
+def folder(open_folder: Path, made: Path) -> Iterator[Path]:
     place = Path(tempfile.mkdtemp(prefix="bank-", dir=open_folder))
     place.chmod(0o711)
-    yield place / "data"
-    asyncio.run(EmbeddedServer.destroy(place / "data" / "bank"))
+    bank = copied(made, place / "bank")
+    yield place
+    asyncio.run(EmbeddedServer.destroy(bank))
 
 
 def kill_the_server(server: Program) -> None:

@@ -4,8 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -22,12 +21,11 @@ ROWS = 1_000
 
 
 @pytest.fixture
-def folder(open_folder: Path) -> Iterator[Path]:
-    place = Path(tempfile.mkdtemp(prefix="fault-", dir=open_folder))
-    place.chmod(0o711)
-    yield place / "data"
-    asyncio.run(EmbeddedServer.destroy(place / "data"))
-    assert not (place / "data").exists()
+def folder(laid_out: Callable[[str], Path]) -> Iterator[Path]:
+    place = laid_out("fault")
+    yield place
+    asyncio.run(EmbeddedServer.destroy(place))
+    assert not place.exists()
 
 
 def write(dsn: str) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import signal
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -180,11 +179,10 @@ def kill_one_connection(server: Program) -> None:
 
 
 @pytest.fixture
-def folder(open_folder: Path) -> Iterator[Path]:
-    place = Path(tempfile.mkdtemp(prefix="load-", dir=open_folder))
-    place.chmod(0o711)
-    yield place / "data"
-    asyncio.run(EmbeddedServer.destroy(place / "data"))
+def folder(laid_out: Callable[[str], Path]) -> Iterator[Path]:
+    place = laid_out("load")
+    yield place
+    asyncio.run(EmbeddedServer.destroy(place))
 
 
 @pytest.mark.parametrize(

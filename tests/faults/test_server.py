@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import stat
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import pytest
 
 from clearhouse.kernel.db.embedded import EmbeddedServer
 from clearhouse.kernel.db.survivors import survivors
-from serving import Program, gone, interpreter, libraries, operator_key, program, until
+from serving import Program, copied, gone, interpreter, libraries, operator_key, program, until
 
 BACKPORT = "from asyncio import timeout\n"  # what redis needs of it before Python 3.11.3
 KEY_FOLLOWS = "admin.key): "
@@ -63,8 +62,7 @@ def place(open_folder: Path) -> Iterator[Path]:
 @pytest.fixture
 def folder(place: Path, first: Left) -> Path:
     """Give a copy of what the first run has left."""
-    subprocess.run(["cp", "-a", first.folder, place], check=True)
-    return place
+    return copied(first.folder, place)
 
 
 def caller(server: Program, key: str) -> httpx.Client:
@@ -94,7 +92,7 @@ def read_back(server: Program, key: str) -> str:
 
 
 def is_back(server: Program, key: str) -> bool:
-    with suppress(httpx.HTTPStatusError):
+    with suppress(httpx.HTTPStatusError, httpx.TransportError):  # refused, or not answered in five seconds
         return read_back(server, key) == "100.00"
     return False
 
@@ -186,8 +184,7 @@ def test_a_port_in_use_is_refused_with_a_sentence(place: Path) -> None:
 def test_of_two_that_start_at_once_on_one_port_only_one_says_that_it_listens(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-    twin = folder.with_name("twin")
-    subprocess.run(["cp", "-a", folder, twin], check=True)
+    twin = copied(folder, folder.with_name("twin"))
     with program(folder, HTTP_PORT=port) as server, program(twin, HTTP_PORT=port) as second:
         both = (server, second)
         until(lambda: all("listening on" in each.told or each.process.poll() is not None for each in both))

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,10 +36,8 @@ Clearhouse = Callable[..., Said]
 
 
 @pytest.fixture(scope="module")
-def server(open_folder: Path) -> Iterator[Program]:
-    place = Path(tempfile.mkdtemp(prefix="cli-", dir=open_folder))
-    place.chmod(0o711)
-    with program(place / "data", WEBHOOK_NETWORKS="127.0.0.0/8") as started:
+def server(laid_out: Callable[[str], Path]) -> Iterator[Program]:
+    with program(laid_out("cli"), WEBHOOK_NETWORKS="127.0.0.0/8") as started:
         yield started.ready()
 
 

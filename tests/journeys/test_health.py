@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -39,8 +40,8 @@ async def taken(house: House) -> dict[str, Any]:
     return {name: each["status"] for name, each in found["parts"].items()} | {"whole": found["status"]}
 
 
-def test_when_the_database_is_killed_it_says_so_and_comes_back(open_folder: Path) -> None:
-    with program(open_folder / "health") as running:
+def test_when_the_database_is_killed_it_says_so_and_comes_back(laid_out: Callable[[str], Path]) -> None:
+    with program(laid_out("health")) as running:
         running.ready()
         found = until(lambda: well(running.url))
         assert list(found["parts"]) == PARTS
@@ -116,6 +117,16 @@ async def test_however_many_ask_it_is_looked_at_once(house: House, monkeypatch: 
     for _ in range(20):
         assert (await pulse.take()).status == "ok"
     assert looks == [1]
+
+
+async def test_a_loop_that_stands_still_is_named_until_it_comes_round(house: House) -> None:
+    with house.database.loops.counted("webhooks", late=30.0) as turning:
+        turning.came_round_at -= 100.0
+        found = ok(await client(house.entrance, "").get("/health"))
+        assert (found["status"], found["parts"]["loop_webhooks"]["status"]) == ("late", "late")
+        assert int(found["parts"]["loop_webhooks"]["waiting_seconds"]) == 100
+        turning.came_round()
+        assert [*await taken(house)] == [*PARTS, "whole"]
 
 
 async def test_it_tells_nobody_how_much_or_whose(house: House) -> None:

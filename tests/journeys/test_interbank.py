@@ -1,6 +1,7 @@
 """The program as it is run: a settlement over HTTP is carried to its end by the worker, and seen over gRPC."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -50,11 +51,11 @@ def test_a_house_that_was_just_opened_settles_at_once(open_folder: Path) -> None
         assert (found.balance.balance, found.balance.held) == ("480.00", "0.00")
 
 
-def test_a_bank_elsewhere_is_settled_with_over_http(open_folder: Path) -> None:
+def test_a_bank_elsewhere_is_settled_with_over_http(open_folder: Path, laid_out: Callable[[str], Path]) -> None:
     with program(open_folder / "correspondent", verb="bank", BANK_PORT="0", BANK_KEY=BANK_KEY) as bank:
         url = bank.after("listening on ")
         asyncio.run(opened(url))
-        with program(open_folder / "house", ADMIN_KEY=ADMIN_KEY, BANK_URL=url, BANK_KEY=BANK_KEY) as running:
+        with program(laid_out("house"), ADMIN_KEY=ADMIN_KEY, BANK_URL=url, BANK_KEY=BANK_KEY) as running:
             running.ready()
             done = settled(running, operator_key(running.url, ADMIN_KEY))
         assert asyncio.run(paid(url, UUID(done["uetr"]))) == (1, "20.00")

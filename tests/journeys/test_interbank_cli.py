@@ -5,7 +5,6 @@ import os
 import pty
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,10 +35,8 @@ Interbank = Callable[..., Said]
 
 
 @pytest.fixture(scope="module")
-def server(open_folder: Path) -> Iterator[Program]:
-    place = Path(tempfile.mkdtemp(prefix="interbank-cli-", dir=open_folder))
-    place.chmod(0o711)
-    with program(place / "data") as started:
+def server(laid_out: Callable[[str], Path]) -> Iterator[Program]:
+    with program(laid_out("interbank-cli")) as started:
         yield started.ready()
 
 

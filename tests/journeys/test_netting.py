@@ -69,7 +69,7 @@ async def test_a_bilateral_cycle_pays_what_two_banks_still_owe_each_other(cleari
 async def test_a_gross_cycle_pays_each_obligation_by_itself(clearing: Clearing) -> None:
     cycle = await filled(clearing, method="gross")
     assert [(each.obligation_id, each.net) for each in await clearing.positions(cycle)] == [
-        (f"OBL-{place}", f"-{amount}") for place, (*_, amount) in enumerate(OWED)
+        (f"NET-{place}", f"-{amount}") for place, (*_, amount) in enumerate(OWED)
     ]
     assert (await clearing.settle(cycle)).net == "215.00"
     assert await clearing.funds() == {bic: (balance, "0.00") for bic, balance in PAID.items()}

@@ -55,8 +55,8 @@ BODIES: Mapping[Route, Any] = {
     ("post", NETTING + "/cycles/{cycle}/close"): {},
     ("post", NETTING + "/cycles/{cycle}/abort"): {"reason": "so it is"},
     ("post", NETTING + "/cycles/{cycle}/carry"): {},
-    ("post", f"{NETTING}/obligations"): netted("OBL-new"),
-    ("post", f"{NETTING}/obligations/batch"): [netted("OBL-newer")],
+    ("post", f"{NETTING}/obligations"): netted("NET-new"),
+    ("post", f"{NETTING}/obligations/batch"): [netted("NET-newer")],
     ("post", f"{LEDGER}/accounts"): {"code": "new", "asset": "USD"},
     ("post", f"{LEDGER}/accounts/batch"): [{"code": "newer", "asset": "USD"}],
     ("patch", LEDGER + "/accounts/{account}"): {"state": "frozen"},
@@ -164,6 +164,7 @@ WANTED: Mapping[Route, dict[str, str]] = {
     ("get", CALENDARS + "/{calendar}/add"): {"day": "2026-11-21", "count": "1"},
     ("get", CALENDARS + "/{calendar}/roll"): {"day": "2026-11-21"},
     ("get", SETTLEMENT + "/{settleid}/records"): {"key": "a"},
+    ("get", f"{NETTING}/obligations"): {"obligation_id": "NET-0"},
 }
 
 # Transfers that reach for what another book has.

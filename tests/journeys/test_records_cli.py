@@ -1,8 +1,7 @@
 """Disputes from the command line: what the parties of a round and a referee type, against a real server."""
 
 import json
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +26,8 @@ class Said(NamedTuple):
 
 
 @pytest.fixture
-def server(open_folder: Path) -> Iterator[Program]:
-    place = Path(tempfile.mkdtemp(prefix="cli-", dir=open_folder))
-    place.chmod(0o711)
-    with program(place / "data") as started:
+def server(laid_out: Callable[[str], Path]) -> Iterator[Program]:
+    with program(laid_out("records-cli")) as started:
         yield started.ready()
 
 

@@ -134,6 +134,7 @@ WHO: Mapping[Asked, str] = {
     ("post", "/netting/cycles/{cycle}/carry"): "operator",
     ("get", "/netting/cycles/{cycle}/obligations"): "viewer operator approver auditor party",
     ("get", "/netting/cycles/{cycle}/positions"): "viewer operator approver auditor party",
+    ("get", "/netting/obligations"): "viewer operator approver auditor party",
     ("post", "/netting/obligations"): "operator",
     ("post", "/netting/obligations/batch"): "operator",
     ("get", "/netting/obligations/{obligation}"): "viewer operator approver auditor",
@@ -235,8 +236,8 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/netting/cycles/{cycle}/close"): {},
     ("post", "/netting/cycles/{cycle}/abort"): {"reason": "a mistake"},
     ("post", "/netting/cycles/{cycle}/carry"): {},
-    ("post", "/netting/obligations"): netted("OBL-new"),
-    ("post", "/netting/obligations/batch"): [netted("OBL-newer")],
+    ("post", "/netting/obligations"): netted("NET-new"),
+    ("post", "/netting/obligations/batch"): [netted("NET-newer")],
     ("post", "/settlement/create"): STRUCTURE | {"settleid": "another"},
     ("post", "/settlement/{settleid}/update"): {"record": {"app": "a", "op": 1}},
     ("post", "/settlement/{settleid}/upload"): {"app": "a", "op": 1},
@@ -264,6 +265,7 @@ PARAMETERS: Mapping[Asked, dict[str, str]] = {
     ("get", "/calendars/{calendar}/add"): {"day": "2026-11-21", "count": "1"},
     ("get", "/calendars/{calendar}/roll"): {"day": "2026-11-21"},
     ("get", "/settlement/{settleid}/records"): {"key": "a"},
+    ("get", "/netting/obligations"): {"obligation_id": "NET-0"},
 }
 
 

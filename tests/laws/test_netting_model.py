@@ -360,16 +360,16 @@ RECOUNTED = """
 SELECT count(*) FROM netting_cycle AS c
 CROSS JOIN LATERAL (
     SELECT count(*) AS obligations, coalesce(sum(o.amount), 0) AS gross FROM netting_batch AS b
-    JOIN netting_obligation AS o ON o.book = b.book AND o.batch = b.id WHERE b.book = c.book AND b.cycle = c.id
+    JOIN interbank_obligation AS o ON o.book = b.book AND o.batch = b.id WHERE b.book = c.book AND b.cycle = c.id
 ) AS r
 WHERE c.book = %(book)s AND c.state <> 'OPEN' AND (r.obligations, r.gross) IS DISTINCT FROM (c.obligations, c.gross)
 """
 SENT = """
-SELECT o.payer, sum(o.amount)::bigint FROM netting_obligation AS o
+SELECT o.payer, sum(o.amount)::bigint FROM interbank_obligation AS o
 JOIN netting_batch AS b ON b.book = o.book AND b.id = o.batch WHERE o.book = %(book)s GROUP BY o.payer
 """
 ORPHANS = """
-SELECT count(*) FROM netting_obligation AS o WHERE o.book = %(book)s AND 1 <> (
+SELECT count(*) FROM interbank_obligation AS o WHERE o.book = %(book)s AND 1 <> (
     SELECT count(*) FROM netting_batch AS b WHERE b.book = o.book AND b.id = o.batch
 )
 """

@@ -41,11 +41,11 @@ class Config:
     log_level: str = "info"
     memory_megabytes: int | None = None
     webhook_networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    bank_url: str | None = (
-        None  # BANK_URL: interbank settles with the bank there, by default with the simulated one in process
-    )
+    bank_url: str | None = None  # BANK_URL: the one bank that all books settle with, by default the simulated one in process
     bank_key: str = ""  # BANK_KEY: our key with it; `clearhouse bank` asks its customer for the same
     bank_authority: Path | None = None  # BANK_AUTHORITY: who vouches for its certificate, if no public authority does
+    bank_client_certificate: Path | None = None  # BANK_CLIENT_CERTIFICATE: what we show it, where it wants to be shown one
+    bank_client_key: Path | None = None  # BANK_CLIENT_KEY: the key of that, if it is not in the same file
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> "Config":
@@ -75,6 +75,8 @@ class Config:
             bank_url=_url(given, "BANK_URL"),
             bank_key=given.get("BANK_KEY", ""),
             bank_authority=_path(given, "BANK_AUTHORITY"),
+            bank_client_certificate=_path(given, "BANK_CLIENT_CERTIFICATE"),
+            bank_client_key=_path(given, "BANK_CLIENT_KEY"),
         )
 
 

@@ -30,7 +30,7 @@ from clearhouse.slices.interbank import engines
 from clearhouse.slices.interbank.bank.client import Line
 from clearhouse.slices.operations import ledger_http
 from clearhouse.transport.cli.client import KEY_FILE, URL_FILE
-from clearhouse.transport.http.application import application
+from clearhouse.transport.http.application import application, framework
 from clearhouse.transport.http.catalogue import catalogue
 from clearhouse.transport.http.feed import Feed
 from clearhouse.transport.rpc import serving as rpc
@@ -51,6 +51,13 @@ class PortTaken(Refusal):
 
     code = "port_taken"
     kind = Kind.CONFLICT
+
+
+class TlsIncomplete(Refusal):
+    """Of GRPC_TLS_CERT and GRPC_TLS_KEY one is missing: gRPC speaks TLS, and knows its clients, only with both."""
+
+    code = "grpc_tls_incomplete"
+    kind = Kind.MALFORMED
 
 
 class _Server(uvicorn.Server):
@@ -89,8 +96,8 @@ async def _keep(server: EmbeddedServer) -> None:
         _log.error("PostgreSQL is gone, starting it again", reason=reason)
         try:
             await server.restart()
-        except Refusal:
-            signal.raise_signal(signal.SIGTERM)  # ends us with this refusal as the last word
+        except Exception:
+            signal.raise_signal(signal.SIGTERM)  # ends us with this as the last word
             raise
 
 
@@ -123,6 +130,7 @@ async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
+    bank, tls = _bank(config), _tls(config)
     listening = _listen(config) if api else None
     async with owner_address(config, tell) as dsn, opened(dsn, tell) as database:
         made = await bootstrap.ensure_admin(database, config.admin_key)
@@ -132,7 +140,7 @@ async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True
         await seals.open_seals(config, database, tell)
         door = Door(database)
         NETWORK.allow(config.webhook_networks)
-        engines.lead(_bank(config))
+        engines.lead(bank)
         steady()
         tasks: list[asyncio.Task[None]] = []
         does = _working(config, door) if work else worker.number(database, door.committed, STAGES)
@@ -142,7 +150,7 @@ async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True
                 tell("working; Ctrl-C ends it")
                 await _until(ended, tasks)
             else:
-                await _serve(config, door, listening=listening, tell=tell, ended=ended, tasks=tasks)
+                await _serve(config, door, listening=listening, tls=tls, tell=tell, ended=ended, tasks=tasks)
         finally:
             for task in tasks:
                 task.cancel()
@@ -157,7 +165,7 @@ async def _working(config: Config, door: Door) -> None:
 
 
 async def _serve(
-    config: Config, door: Door, *, listening: socket.socket, tell: Tell, ended: asyncio.Event,
+    config: Config, door: Door, *, listening: socket.socket, tls: Tls | None, tell: Tell, ended: asyncio.Event,
     tasks: list[asyncio.Task[None]],
 ) -> None:  # fmt: skip
     secret = config.jwt_secret or (_kept_secret(config.data) if config.database_url is None else "")
@@ -165,14 +173,12 @@ async def _serve(
     limits = limiter(config.rate_limit, config.redis_url)
     feed = Feed()
     entrance = application(
-        ROUTERS,
+        framework(ROUTERS, catalogue=catalogue(EVENTS), figures=FIGURES),
         express=EXPRESS,
         door=door,
         gate=gate,
         limiter=limits,
         feed=feed,
-        catalogue=catalogue(EVENTS),
-        figures=FIGURES,
         checks=(*CHECKS, *buses.checks(config)),
     )
     settings = uvicorn.Config(
@@ -187,7 +193,7 @@ async def _serve(
         feed=feed,
         host=config.http_host,
         port=config.grpc_port,
-        tls=_tls(config),
+        tls=tls,
     )
     server = _Server(settings)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
@@ -199,7 +205,7 @@ async def _serve(
     tell(f"gRPC on {host}:{calls.port}")
     tell(f"listening on {url} (documentation at {url}/docs); Ctrl-C ends it")
     try:
-        await _until(ended, [*tasks, serving])
+        await _until(ended, [*tasks, *aside, serving])
     finally:
         feed.end()
         server.should_exit = True
@@ -212,11 +218,22 @@ async def _serve(
 
 
 def _bank(config: Config) -> Line | None:
-    return None if config.bank_url is None else Line(config.bank_url, config.bank_key, authority=config.bank_authority)
+    """Return the line to the bank elsewhere, its certificates read once, so that a wrong file is told now."""
+    if config.bank_url is None:
+        return None
+    line = Line(
+        config.bank_url, config.bank_key, authority=config.bank_authority, certificate=config.bank_client_certificate,
+        private_key=config.bank_client_key,
+    )  # fmt: skip
+    line.trust()
+    return line
 
 
 def _tls(config: Config) -> Tls | None:
+    """Return what gRPC shows; half of it would leave the port open while it looks shut."""
     if config.grpc_certificate is None or config.grpc_key is None:
+        if config.grpc_certificate or config.grpc_key or config.grpc_client_authority:
+            raise TlsIncomplete
         return None
     return Tls(config.grpc_certificate, config.grpc_key, config.grpc_client_authority)
 

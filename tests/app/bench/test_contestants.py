@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ import msgspec
 import pytest
 
 from clearhouse.app import server
-from clearhouse.app.bench import interbank, kernel, ledger, memory, reconciliation, records, statements
+from clearhouse.app.bench import interbank, kernel, ledger, memory, netting, reconciliation, records, statements
 from clearhouse.app.bench.houses import Ground, Prepared, WrongCount, caller_of
 from clearhouse.app.bench.reconciliation import WrongMatches
 from clearhouse.app.bench.rounds import Contestant
@@ -24,7 +25,7 @@ Bench = TypeVar("Bench")
 SHORT = 0.05
 LEDGER = ledger.Sizes(accounts=20, commands=400, batches=(100, 20), callers=(4, 8), scale=1)
 KERNEL = kernel.Sizes(items=200, rows=50, wakes=3, events=20, deliveries=8)
-RECORDS = records.Sizes(batch=50, few=10, many=100, read=30, writers=4, small=5)
+RECORDS = records.Sizes(batch=50, few=10, many=100, read=30, writers=4, small=5, large=300)
 INTERBANK = interbank.Sizes(banks=2, batch=20, lines=30, obligations=60)
 BENCHES: dict[str, Prepared] = {
     "ledger": ledger.prepared(sizes=LEDGER), "kernel": kernel.prepared(KERNEL), "records": records.prepared(RECORDS),
@@ -111,6 +112,23 @@ async def test_settlements_that_the_bank_has_otherwise_stop_the_bench(ground: Gr
         await bench.bank.control.fund(f"{bench.payees[0]}:USD", "0.01")
         with pytest.raises(WrongCount, match=f"{bench.payees[0]}:USD"):
             await bench.end_to_end(SHORT)
+
+
+class Misremembering(netting.Bench):
+    """Somebody who says that they asked for a cent more than they did."""
+
+    async def _fill(self) -> dict[str, Decimal]:
+        owed = await super()._fill()
+        owed[self.banks[0]] += Decimal("0.01")
+        return owed
+
+
+async def test_a_cycle_that_moves_otherwise_than_was_asked_for_stops_the_bench(ground: Ground) -> None:
+    async with interbank.prepared(INTERBANK)(ground) as contestants:
+        bench = bench_of(contestants, "gross settlement", netting.Bench)
+        wrong = Misremembering(bench.door, bench.caller, bench.book, bench.count, bench.banks)
+        with pytest.raises(WrongCount, match=bench.banks[0]):
+            await wrong.gross(0)
 
 
 def bench_of(contestants: Sequence[Contestant], word: str, kind: type[Bench]) -> Bench:

@@ -27,6 +27,7 @@ VALUES (1, %(id)s, %(name)s, %(payer)s, %(payee)s, 'USD', 2, 1000, 'MOCK', 2, %(
     %(tries)s, %(tries)s, %(hold)s, %(captured)s, NULL, %(at)s, %(id)s, %(sent)s)
 """
 STEP = "INSERT INTO settlement_operation_checkpoints (book, settlement, attempt, step, at) VALUES (1, %s, 1, %s, now())"
+NOTHING = {State.FAILED, State.ROLLED_BACK}
 STEPS = {
     State.FUNDS_LOCKED: ["VALIDATION", "LOCK"], State.COMPLETED: ["VALIDATION", "LOCK", "INITIATE", "CONFIRM", "FINALIZE"]
 }  # fmt: skip
@@ -77,6 +78,8 @@ async def test_settlements_of_the_release_before_stand_where_they_stood_and_are_
     assert {own: {step for whose, step in steps if whose == own} for own in OWN.values()} == {
         own: set(STEPS.get(state, [])) for state, own in OWN.items()
     }  # fmt: skip
+    taken = asked(fresh_dsn, "SELECT obligation_id, settlement FROM interbank_obligation")
+    assert dict(taken) == {f"OBL-{each.value}": own for each, own in OWN.items() if each not in NOTHING}
     assert asked(fresh_dsn, "SELECT cursor, state, attempts FROM interbank_news") == [("7", "listening", 0)]
     schedules = asked(fresh_dsn, "SELECT name FROM schedule WHERE book = 1 ORDER BY name")
     assert [name for (name,) in schedules] == ["interbank.clean_up", "interbank.reconcile", "interbank.retry"]

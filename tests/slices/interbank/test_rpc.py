@@ -1,98 +1,22 @@
 """The settlement engine over gRPC: its six calls, who may make them, and the same words as over HTTP."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import grpc.aio
-import httpx
 import pytest
-from google.rpc.error_details_pb2 import ErrorInfo
-from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from clearhouse.app.products import SERVICES
-from clearhouse.kernel.access.limits import OwnLimiter
+from calling import Line, execution, refused
 from clearhouse.slices.interbank import commands
 from clearhouse.slices.interbank.stopping import CancelSettlement
 from clearhouse.transport.http import feed
-from clearhouse.transport.rpc.serving import RpcServer, serve
 from clearhouse.v1 import interbank_pb2 as wire
-from clearhouse.v1 import interbank_pb2_grpc as stubs
 from house import House, ok
 from people import Person, add
 from town import PAYEE, PAYER, Town, obligation
-
-HOST = "127.0.0.1"
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A channel of somebody's, with the calls on it."""
-
-    channel: grpc.aio.Channel
-    metadata: tuple[tuple[str, str], ...]
-
-    @property
-    def engine(self) -> Any:
-        return stubs.SettlementEngineStub(self.channel)
-
-    async def ask(self, call: str, request: Any, **how: Any) -> Any:
-        return await getattr(self.engine, call)(request, metadata=self.metadata, **how)
-
-
-@pytest.fixture
-async def town(house: House) -> Town:
-    return await Town.built(house)
-
-
-@asynccontextmanager
-async def served(house: House) -> AsyncGenerator[RpcServer]:
-    server = await serve(
-        SERVICES, door=house.door, gate=house.gate, limiter=OwnLimiter(100_000), feed=house.feed, host=HOST, port=0
-    )
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def channel(house: House) -> AsyncGenerator[grpc.aio.Channel]:
-    async with served(house) as server, grpc.aio.insecure_channel(f"{HOST}:{server.port}") as opened:
-        yield opened
-
-
-@pytest.fixture
-async def operator(house: House) -> Person:
-    return await add(house, "operator", name="who operates")
-
-
-@pytest.fixture
-def line(channel: grpc.aio.Channel, operator: Person) -> Line:
-    return Line(channel, (("authorization", f"Bearer {operator.secret}"),))
-
-
-def told(error: grpc.aio.AioRpcError) -> tuple[grpc.StatusCode, ErrorInfo, str]:
-    """Return the status, what stands in its details, and the sentence."""
-    trailing: dict[str, Any] = dict(error.trailing_metadata() or ())
-    status = Status.FromString(trailing["grpc-status-details-bin"])
-    info = ErrorInfo()
-    assert status.details[0].Unpack(info)
-    assert status.message == error.details()
-    return error.code(), info, str(error.details())
-
-
-async def refused(line: Line, call: str, request: Any) -> tuple[grpc.StatusCode, ErrorInfo, str]:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await line.ask(call, request)
-    return told(caught.value)
-
-
-def execution(**asked: Any) -> wire.ExecuteSettlementRequest:
-    return wire.ExecuteSettlementRequest(**asked)
 
 
 async def test_a_settlement_is_executed_and_followed_to_its_end(town: Town, line: Line) -> None:
@@ -111,42 +35,6 @@ async def test_a_key_makes_a_repetition_harmless(town: Town, line: Line) -> None
     asked = execution(**obligation("OBL-k"), idempotency_key="once")
     first, second = [await line.ask("ExecuteSettlement", asked) for _ in range(2)]
     assert first == second
-    assert await town.funds() == {"vostro": ("1000.00", "1.00"), "nostro": ("1000.00", "1.00")}
-
-
-# What is wrong, the status over HTTP, and over gRPC; the code and the sentence are the same.
-WRONG = [
-    ({"from_bank": "BARCGB22"}, "bank_unknown", 422, grpc.StatusCode.FAILED_PRECONDITION),
-    ({"from_bank": "chase"}, "malformed_bic", 400, grpc.StatusCode.INVALID_ARGUMENT),
-    ({"to_bank": PAYER}, "same_bank", 422, grpc.StatusCode.FAILED_PRECONDITION),
-    ({"amount": "0.00"}, "amount_not_positive", 422, grpc.StatusCode.FAILED_PRECONDITION),
-    ({"amount": "-1.00"}, "amount_not_positive", 422, grpc.StatusCode.FAILED_PRECONDITION),
-    ({"amount": "1.001"}, "too_many_decimals", 400, grpc.StatusCode.INVALID_ARGUMENT),
-    ({"amount": "1e3"}, "malformed_amount", 400, grpc.StatusCode.INVALID_ARGUMENT),
-    ({"amount": "1000.01"}, "insufficient_funds", 422, grpc.StatusCode.FAILED_PRECONDITION),
-    ({"currency": "EUR"}, "correspondent_missing", 422, grpc.StatusCode.FAILED_PRECONDITION),
-    ({"currency": "ZZZ"}, "currency_unknown", 422, grpc.StatusCode.FAILED_PRECONDITION),
-    ({"method": "SEPA"}, "wrong_currency", 422, grpc.StatusCode.FAILED_PRECONDITION),
-    ({"method": "LOCAL_ACH", "amount": "1000000.01"}, "above_method_limit", 422, grpc.StatusCode.FAILED_PRECONDITION),
-    ({"creditor": {"iban": "DE88370400440532013000"}}, "malformed_iban", 400, grpc.StatusCode.INVALID_ARGUMENT),
-    ({"obligation_id": "OBL-taken"}, "duplicate_obligation", 409, grpc.StatusCode.ALREADY_EXISTS),
-    ({"obligation_id": ""}, "malformed", 400, grpc.StatusCode.INVALID_ARGUMENT),
-]
-
-
-@pytest.mark.parametrize(("change", "code", "status", "word"), WRONG, ids=[f"{code}" for _, code, *_ in WRONG])
-async def test_what_is_wrong_has_the_same_code_and_sentence_over_http_and_grpc_and_locks_nothing(
-    town: Town, line: Line, operator: Person, change: dict[str, Any], code: str, status: int, word: grpc.StatusCode
-) -> None:
-    await town.execute("1.00", obligation_id="OBL-taken")
-    asked = {**obligation("OBL-w"), **change}
-    over_http: httpx.Response = await operator.client.post("/api/v1/settlements", json=asked)
-    numbered = {"method": f"METHOD_{asked['method']}"} if "method" in asked else {}
-    over_grpc = await refused(line, "ExecuteSettlement", execution(**{**asked, **numbered}))
-    problem = over_http.json()
-    assert (over_http.status_code, problem["code"]) == (status, code)
-    assert (over_grpc[0], over_grpc[1].reason) == (word, code)
-    assert code == "malformed" or over_grpc[2] == problem["detail"]
     assert await town.funds() == {"vostro": ("1000.00", "1.00"), "nostro": ("1000.00", "1.00")}
 
 

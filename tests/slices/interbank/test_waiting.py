@@ -11,11 +11,11 @@ from clearhouse import clock
 from clearhouse.kernel.calendars.own import Hours, OpenCalendar
 from clearhouse.kernel.calendars.weekdays import WEEK, Weekday
 from clearhouse.refusals import Refusal
-from clearhouse.slices.interbank import commands
+from clearhouse.slices.interbank import commands, doubts
 from clearhouse.slices.interbank.banks import ChangeBankAccount, KeepBank
 from clearhouse.slices.interbank.rules import SetLimit, SetNames, SetWindow
 from clearhouse.slices.interbank.settlement import DuplicateObligation, ExecuteSettlement, Party, Settlement, State
-from clearhouse.slices.interbank.stopping import CancelSettlement, ReleaseSettlement
+from clearhouse.slices.interbank.stopping import CancelSettlement, NotDenied, ReleaseSettlement
 from clearhouse.slices.operations.commands import OPEN_CALENDAR
 from house import House, ok
 from papers import Desk
@@ -167,6 +167,9 @@ async def test_what_is_in_doubt_is_released_by_two_people_and_a_confirmation_aft
     approval = (await town.ask(commands.RELEASE, asked)).approval
     assert await town.funds() == {"vostro": ("1000.00", "100.00"), "nostro": ("1000.00", "100.00")}
     assert await desk.approve("anna", approval.id) == "approved"
+    with pytest.raises(NotDenied):
+        await town.ask(commands.RELEASE, asked)
+    await town.advance(*doubts.STAGES)
     released = (await town.ask(commands.RELEASE, asked)).settlement
     assert (released.state, released.reason, await town.funds()) == (State.FAILED, "released_by_hand", UNTOUCHED)
     await town.confirm(doubtful, "100.00")

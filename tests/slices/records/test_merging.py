@@ -1,4 +1,4 @@
-"""Uploads with many keys: counted by one row, seen whole at once, and merged part by part behind everybody's back."""
+"""Uploads are counted by one row, seen whole at once, and merged part by part behind everybody's back."""
 
 import asyncio
 from typing import Any
@@ -57,18 +57,17 @@ async def test_what_is_seen_of_a_large_upload_is_the_same_before_while_and_after
     large = [(key, number) for number, key in enumerate("abcdef" * 2)]
     shown = await streamed(sender, *large)
     assert set(shown["aggregates"]) == set("abcdef")
-    await streamed(sender, ("b", 99), ("g", -1))  # later, counted at once, and merged before what came first
+    await streamed(sender, ("b", 99), ("g", -1))
     before = await seen(sender)
-    assert await rows(house, "SELECT count(*) FROM records_aggregate") == 2
+    assert await rows(house, "SELECT count(*) FROM records_aggregate") == 0
     if aggregation == "latest":
         assert before[0]["output"]["aggregates"]["b"] == {"dur": "99"}
     due = await merging.waiting(house.database)
-    for parts in range(1, 10):
-        more = await merging.merge_part(house.database, due[0])
+    sums: list[int] = []
+    while await merging.merge_part(house.database, due[0]):
         assert await seen(sender) == before
-        if not more:
-            assert parts == 4  # three with two keys each, and one that finds nothing more
-            break
+        sums.append(await rows(house, "SELECT count(*) FROM records_aggregate"))
+    assert sums == [2, 4, 6, 6, 7]  # two keys each, one that finds no more of this upload, and the small one after it
     assert await rows(house, "SELECT count(*) FROM records_aggregate") == 7
     assert await merging.merge_due(house.database) == 0
 
@@ -119,33 +118,35 @@ async def test_past_states_are_found_from_snapshots_which_are_fewer_than_what_wa
     assert there == [each["aggregates"] for each in reversed(history[:-1])]
 
 
-async def test_a_part_of_a_merge_holds_up_neither_who_settles_nor_who_adds_to_other_keys(
+async def test_a_part_of_a_merge_holds_up_neither_who_settles_nor_who_adds_to_the_same_keys(
     house: House, sender: httpx.AsyncClient
 ) -> None:
     await made(sender, "sum")
     await streamed(sender, ("b", 1))
+    await merging.merge_due(house.database)
     await streamed(sender, *((key, 1) for key in "abcdef"))
     due = (await merging.waiting(house.database))[0]
     async with house.database.writing(book=1) as tx:
         await tx.tuples("SELECT FROM records_aggregate WHERE book = 1 AND key = 'b' FOR UPDATE")
         part = asyncio.create_task(merging.merge_part(house.database, due))
         await asyncio.to_thread(until, lambda: waits(house.database.dsn))
-        await streamed(sender, ("z", 1))
+        await streamed(sender, ("b", 1), ("z", 1))
         settled = ok(await sender.post(f"{BASE}/calls/settle"))["output"]
         assert not part.done()
     assert await part
     await merging.merge_due(house.database)
-    assert settled == {key: {"dur": "2" if key == "b" else "1"} for key in "abcdefz"}
+    assert settled == {key: {"dur": "3" if key == "b" else "1"} for key in "abcdefz"}
     assert (await seen(sender))[2]["output"]["aggregates"] == settled
 
 
-def test_parts_grow_while_they_are_quick_and_shrink_as_soon_as_one_is_not() -> None:
-    pace = merging.Pace()
-    for _ in range(20):
-        pace.took(merging.SECONDS_AIMED / 10)
-    assert pace.rows == merging.ROWS_AT_ONCE
-    pace.took(merging.SECONDS_AIMED * 4)
-    assert pace.rows == merging.ROWS_AT_ONCE // 4
-    for _ in range(20):
-        pace.took(10)
-    assert pace.rows == merging.ROWS_MIN
+async def test_small_uploads_are_merged_together_and_the_latest_of_them_stays_the_latest(
+    house: House, sender: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await made(sender, "latest")
+    for number in range(4):
+        await streamed(sender, ("a", number), (f"k{number}", number))
+    before = await seen(sender)
+    monkeypatch.setattr(merging, "ROWS_AT_ONCE", 6)
+    assert await merging.merge_due(house.database) == 2  # three uploads of two sums, and the one that is left
+    assert await seen(sender) == before
+    assert before[0]["output"]["aggregates"]["a"] == {"dur": "3"}

@@ -73,6 +73,12 @@ class Traces:
         self.lines, self.beyond = [], 0
         return found
 
+    def give_back(self, taken: Mapping[int, list[Line]]) -> None:
+        """Remember what was taken and could not be written down."""
+        for book, lines in taken.items():
+            for line in lines:
+                self.add(book, line)
+
 
 class Gate:
     """Lets callers in. One a process."""
@@ -81,28 +87,28 @@ class Gate:
         self._database = database
         self.secret = secret
         self._known: dict[str, tuple[float, Caller]] = {}
+        self._looks: dict[str, asyncio.Task[Caller | None]] = {}
         self.traces = Traces()
 
     async def caller(self, authorization: str | None, api_key: str | None = None) -> Caller:
         """Return who shows this credential, or refuse."""
         credential = _credential(authorization, api_key)
-        now = asyncio.get_running_loop().time()
         known = self._known.get(credential)
-        if known is not None and known[0] > now:
+        if known is not None and known[0] > asyncio.get_running_loop().time():
             return known[1]
-        found = await self._look(credential)
+        look = self._looks.get(credential)
+        if look is None:
+            look = self._looks[credential] = asyncio.create_task(self._learnt(credential))
+        found = await asyncio.shield(look)  # others wait for the same answer
         if found is None:
-            self._known.pop(credential, None)
             self.traces.add(0, Line("access.refused", _shown(credential)))
             raise Unauthenticated
-        if len(self._known) >= CALLERS_MAX:
-            self._known.clear()
-        self._known[credential] = now + MEMORY_SECONDS, found
         return found
 
     def forget(self) -> None:
         """Look everybody up anew: what an administrator changed here counts here at once."""
         self._known.clear()
+        self._looks.clear()
 
     def denied(self, caller: Caller, refusal: Refusal, *, book: int = 0) -> None:
         """Remember that somebody wanted what they may not."""
@@ -111,9 +117,7 @@ class Gate:
 
     async def trace(self) -> None:
         """Write refusals down, once a second, until cancelled."""
-        while True:
-            await asyncio.sleep(TRACE_SECONDS)
-            await self.flush()
+        await self._database.loops.forever("traces", self.flush, TRACE_SECONDS)
 
     async def flush(self) -> None:
         """Write down what was refused so far."""
@@ -121,8 +125,30 @@ class Gate:
             return
         async with self._database.writing() as tx:
             main = await tx.tuples("SELECT id FROM book WHERE name = %(name)s", {"name": MAIN})
-            for book, lines in self.traces.take(int(str(main[0][0]))).items():
+            taken = self.traces.take(int(str(main[0][0])))
+            tx.if_rolled_back(lambda: self.traces.give_back(taken))
+            for book, lines in taken.items():
                 writing.write(tx, lines, book=book, kind="access.refusals", by=writing.SYSTEM, at=clock.now())
+
+    async def _learnt(self, credential: str) -> Caller | None:
+        """Look a credential up and remember whose it is, unless everything was forgotten in the meantime."""
+        until = asyncio.get_running_loop().time() + MEMORY_SECONDS
+        found = None
+        try:
+            found = await self._look(credential)
+        finally:
+            if self._looks.get(credential) is asyncio.current_task():
+                del self._looks[credential]
+                self._remember(credential, until, found)
+        return found
+
+    def _remember(self, credential: str, until: float, found: Caller | None) -> None:
+        if len(self._known) >= CALLERS_MAX:
+            self._known.clear()
+        if found is None:
+            self._known.pop(credential, None)
+        else:
+            self._known[credential] = until, found
 
     async def _look(self, credential: str) -> Caller | None:
         if not credential or len(credential) > CREDENTIAL_LENGTH_MAX or not credential.isascii():

@@ -47,6 +47,16 @@ async def move(tx: Tx, names: Sequence[str], at: datetime) -> dict[str, int]:
     return {each.name: each.position for each in places}
 
 
+def enter_next(tx: Tx, names: Sequence[str]) -> None:
+    """Enter these cuts in one round trip with the next statement, which reads itself where they stand."""
+    tx.later(_sql["enter"], book=tx.book, names=list(names))
+
+
+def move_next(tx: Tx, names: Sequence[str], at: datetime) -> None:
+    """Move these cuts on in one round trip with the next statement, which reads itself where they stand then."""
+    tx.later(_sql["move"], book=tx.book, names=list(names), at=at)
+
+
 async def hold(tx: Tx, number: int) -> None:
     """Wait for everybody who entered a cut whose place its owner keeps, and keep all others out. Commit at once."""
     await tx.tuples(_sql["hold"], {"book": tx.book, "number": number})

@@ -152,9 +152,9 @@ def _heard(batch: _Batch, there: Mapping[UUID, Row], word: Word) -> Heard | Refu
 
 def _outdated(batch: _Batch, row: Row, word: Word) -> None:
     """Hear of an attempt that was over: what it moved after all is nobody's any more."""
-    if word.said == "confirmed":
+    if word.said in {"confirmed", "rejected"}:
         _too_late(batch, row, word)
-    elif word.said == "returned":
+    elif word.said in {"returned", "returned_aside"}:
         _late_back(batch, row, word)
 
 
@@ -209,6 +209,7 @@ def release(row: Row) -> Asked[PostTransaction]:
 
 def _rejected(batch: _Batch, row: Row, word: Word) -> None:
     if State(row.state) not in SENT:
+        _too_late(batch, row, word)  # a part may have left before the rest was rejected
         return
     total = min(minor_units(word.total, row.exponent), row.amount)
     if total > row.captured:
@@ -271,11 +272,12 @@ def _book_back(batch: _Batch, row: Row, to: str, made: _Compensation) -> None:
 
 
 def _late_back(batch: _Batch, row: Row, word: Word) -> None:
-    """Take back from suspense what had left after it was given up, and came back."""
-    late = batch.late.get(word.order)
-    total = minor_units(word.total, row.exponent)
-    part = 0 if late is None else min(total - _mine(row, word), late.left) - late.back
-    if late is None or part <= 0:
+    """Take back from suspense what left after it was given up, and came back; whoever hears that knows that it left."""
+    total = min(minor_units(word.total, row.exponent), row.amount)
+    _too_late(batch, row, Word(word.order, "confirmed", row.money(total)))
+    late = batch.late[word.order]
+    part = min(total - _mine(row, word), late.left) - late.back
+    if part <= 0:
         return
     late.back += part
     reference = f"late_return:{word.order}:{row.money(total)}"

@@ -1,13 +1,17 @@
 """Doubts: a word that does not come in time is no failure. The settlement is IN_DOUBT, and its bank is asked by its id.
 
 Promise: what was sent is never given up by a timer; what the bank never got is sent again, under the same id and by the
-same rail; when asking was of no use for long, it is set aside in doubt, its lock still pinned.
+same rail, unless somebody has asked to give it up: then nothing is sent, and that the bank does not
+know it is noted; when asking was of no use for long, it is set aside in doubt, its lock still pinned.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
+import msgspec
+
+from clearhouse.kernel.db.arrays import array
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.pipelines.stages import BackOff, Calls, Failed, Heard, Moves, NotYet, Stage, Unheard
 from clearhouse.refusals import Refusal
@@ -15,13 +19,22 @@ from clearhouse.slices.interbank import engines, rows
 from clearhouse.slices.interbank.answers import Word
 from clearhouse.slices.interbank.channel import State as There
 from clearhouse.slices.interbank.channel import Status
+from clearhouse.slices.interbank.rows import Row
 from clearhouse.slices.interbank.settlement import RESOLVE, State
-from clearhouse.slices.interbank.turns import Outgoing, note, order
+from clearhouse.slices.interbank.turns import LEASE_SECONDS, Outgoing, note, order
 from clearhouse.slices.interbank.world import known
 
 # About a week of asking: every ten minutes in the end.
 ASKING = BackOff(first_seconds=10, longest_seconds=600, tries=1_000)
 UNKNOWN = "the bank does not say yet what became of it"
+
+
+class Denied(msgspec.Struct, frozen=True):
+    """The bank does not know what is being given up, and was not sent it again."""
+
+
+class _Id(msgspec.Struct, frozen=True):
+    id: UUID
 
 
 async def doubt(tx: Tx, own: Sequence[UUID], at: datetime) -> Mapping[UUID, NotYet]:
@@ -35,14 +48,26 @@ async def doubt(tx: Tx, own: Sequence[UUID], at: datetime) -> Mapping[UUID, NotY
     return {}
 
 
-async def prepare(tx: Tx, own: Sequence[UUID], _: datetime) -> Mapping[UUID, Outgoing]:
+async def prepare(tx: Tx, own: Sequence[UUID], at: datetime) -> Mapping[UUID, Outgoing]:
     """Return what the bank is asked about."""
     world, line = await known(tx), engines.line(tx.database, tx.book)
     there = await rows.locked(tx, own)
-    return {row.id: Outgoing(line, order(world, row)) for row in there.values()}
+    given_up = await _given_up(tx, [row for row in there.values() if row.release is not None])
+    until = at + timedelta(seconds=LEASE_SECONDS)
+    return {row.id: Outgoing(line, order(world, row), until, row.id in given_up) for row in there.values()}
 
 
-async def ask(doubtful: Sequence[Outgoing]) -> list[Word | Unheard | None]:
+async def _given_up(tx: Tx, wanted: Sequence[Row]) -> set[UUID]:
+    """Return which are to be given up, as far as people have said; where they have refused, all is as it was before."""
+    if not wanted:
+        return set()
+    found = await tx.rows(rows.sql["standing_releases"], _Id, book=tx.book, ids=array([row.release for row in wanted]))
+    standing = {each.id for each in found}
+    tx.later(rows.sql["take_up_again"], book=tx.book, ids=array([row.id for row in wanted if row.release not in standing]))
+    return {row.id for row in wanted if row.release in standing}
+
+
+async def ask(doubtful: Sequence[Outgoing]) -> list[Word | Denied | Unheard | None]:
     """Ask the bank; what it never got it is sent again."""
     line = doubtful[0].line
     orders = {each.order.id: each.order for each in doubtful}
@@ -51,17 +76,23 @@ async def ask(doubtful: Sequence[Outgoing]) -> list[Word | Unheard | None]:
         said = await line.channel.ask(list(orders))
     except Refusal as refusal:
         return [Unheard(str(refusal))] * len(doubtful)
-    words = {each.id: _word(each) for each in said}
+    words: dict[UUID, Word | Denied | None] = {each.id: _word(each) for each in said}
     missing = [each.id for each in said if each.state is There.UNKNOWN]
-    if missing:
-        words |= {word.order: word for word in await line.pay([orders[each] for each in missing])}
+    denied = {each.order.id for each in doubtful if each.given_up}.intersection(missing)
+    words |= dict.fromkeys(denied, Denied())
+    again = [orders[each] for each in missing if each not in denied]
+    if again:
+        words |= {word.order: word for word in await line.pay(again, until=doubtful[0].until)}
     return [words.get(each.order.id) for each in doubtful]
 
 
-async def resolve(tx: Tx, heard: Sequence[Heard[Outgoing, Word | None]], at: datetime) -> Mapping[UUID, NotYet]:
+async def resolve(tx: Tx, heard: Sequence[Heard[Outgoing, Word | Denied | None]], at: datetime) -> Mapping[UUID, NotYet]:
     """Write down what the bank knows, and ask again later about what it does not."""
     said = {each.id: each.answer for each in heard}
-    known_by_now = {own: word for own, word in said.items() if word is not None and word.said in {*_ENDS}}
+    known_by_now = {own: word for own, word in said.items() if isinstance(word, Word) and word.said in _ENDS}
+    denied = [own for own, word in said.items() if isinstance(word, Denied)]
+    if denied:
+        tx.later(rows.sql["note_denied"], book=tx.book, ids=array(denied), at=at)
     still = dict.fromkeys(said.keys() - known_by_now.keys(), Failed(UNKNOWN))
     return {**still, **(await note(tx, known_by_now, at) if known_by_now else {})}
 
@@ -87,7 +118,8 @@ STAGES = (
     _overdue("interbank.unanswered", State.EXECUTING, "what was sent and not answered in time is in doubt"),
     _overdue("interbank.unconfirmed", State.CONFIRMING, "what was not confirmed in time is in doubt"),
     Stage(
-        RESOLVE, "banks.asked", "settlement_transactions", State.IN_DOUBT.value, Calls(prepare, ask, resolve),
-        back_off=ASKING, about="the bank is asked about what is in doubt", prefix="stl",
+        RESOLVE, "banks.asked", "settlement_transactions", State.IN_DOUBT.value,
+        Calls(prepare, ask, resolve, lease_seconds=LEASE_SECONDS), back_off=ASKING,
+        about="the bank is asked about what is in doubt", prefix="stl",
     ),
 )  # fmt: skip

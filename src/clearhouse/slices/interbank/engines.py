@@ -7,10 +7,12 @@ that a house that was just opened settles at once.
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from weakref import WeakKeyDictionary
 
 import structlog
 
+from clearhouse import clock
 from clearhouse.kernel.access.callers import Caller
 from clearhouse.kernel.commands.submitting import Door
 from clearhouse.kernel.db.database import Database
@@ -39,6 +41,10 @@ _SAID = {Said.ACCEPTED: "accepted", Said.REFUSED: "rejected", Said.SILENT: "sile
 _log = structlog.get_logger(__name__)
 
 
+class StoodStill(Exception):
+    """The time in which orders could be sent was over before they were: nobody knows what was decided since."""
+
+
 @dataclass(slots=True)
 class Line:
     """A book's line to its banks. One listens on it at a time (`turn`); `mirrored` are the nostros that the bank knows."""
@@ -55,11 +61,18 @@ class Line:
         """Return the engine as it asks its own door."""
         return Caller(SYSTEM, "interbank engine", books={"": self.book}, scopes={self.book: frozenset({ENGINE, SCOPE})})
 
-    async def pay(self, orders: Sequence[PaymentOrder]) -> list[Word]:
-        """Send orders, and return a word on each. What the bank does not take as a batch it is given in halves."""
+    async def pay(self, orders: Sequence[PaymentOrder], *, until: datetime | None = None) -> list[Word]:
+        """Send orders, and return a word on each. What the bank does not take as a batch it is given in halves.
+
+        Nothing leaves after `until`: whoever stood still for longer than it had may find that others have decided meanwhile.
+        """
         await self.mirror(each.account for each in orders)
+        left = None if until is None else (until - clock.now()).total_seconds()
+        if left is not None and left <= 0:
+            raise StoodStill(until)
         try:
-            acks = await self.channel.send(orders)
+            async with asyncio.timeout(left):
+                acks = await self.channel.send(orders)
         except NotSent as refusal:
             return [Word(each.id, "not_sent", code=refusal.code, reason=str(refusal)) for each in orders]
         except NoAnswer as refusal:
@@ -68,7 +81,9 @@ class Line:
             if len(orders) == 1:
                 return [Word(orders[0].id, "not_sent", code=refusal.code, reason=str(refusal))]
             middle = len(orders) // 2
-            return await self.pay(orders[:middle]) + await self.pay(orders[middle:])
+            return [
+                *await self.pay(orders[:middle], until=until), *await self.pay(orders[middle:], until=until)
+            ]  # fmt: skip
         return [_word(ack) for ack in acks]
 
     async def mirror(self, accounts: Iterable[str] | None = None) -> None:

@@ -4,7 +4,7 @@ Promise: who is refused has locked nothing; who is accepted has both sides reser
 window, or a person's look. The same obligation is accepted once, however many ask at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -27,6 +27,7 @@ from clearhouse.slices.interbank.settlement import (
     SEND,
     DuplicateObligation,
     ExecuteSettlement,
+    ObligationNetted,
     Priority,
     Settlement,
     State,
@@ -48,11 +49,11 @@ _Ask = Asked[ExecuteSettlement]
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
-    """A settlement that an obligation has already."""
+class _Taken:
+    """An obligation that somebody has: a settlement, or else netting."""
 
-    id: UUID
     obligation_id: str
+    settlement: UUID | None
 
 
 @dataclass(slots=True)
@@ -61,7 +62,7 @@ class _Batch:
 
     world: World
     at: datetime
-    live: dict[str, UUID]
+    taken: dict[str, UUID | None]
     there: dict[UUID, Row]
     used: dict[tuple[str, str], Usage]
     answers: dict[UUID, Refusal] = field(default_factory=dict[UUID, Refusal])
@@ -71,7 +72,7 @@ class _Batch:
 async def execute(tx: Tx, asked: Sequence[_Ask], at: datetime) -> list[Settlement | Refusal]:
     """Accept obligations, in order, or say why not."""
     world = await known(tx)
-    batch = _Batch(world, at, await _live(tx, asked), await _there(tx, asked), await usage(tx, world, asked, at))
+    batch = _Batch(world, at, await _taken(tx, asked), await _there(tx, asked), await _usage(tx, world, asked, at))
     todo = list(asked)
     while todo:  # an obligation that comes twice is looked at again when it is known what became of the first
         todo = await _round(tx, batch, todo)
@@ -96,18 +97,18 @@ async def _round(tx: Tx, batch: _Batch, asked: Sequence[_Ask]) -> list[_Ask]:
     for row, refusal in await lock(tx, ready, batch.at):
         if refusal is not None:
             batch.answers[row.id] = refusal
-            del batch.made[row.id], batch.live[row.obligation_id]
+            del batch.made[row.id], batch.taken[row.obligation_id]
     return later
 
 
-async def _live(tx: Tx, asked: Sequence[_Ask]) -> dict[str, UUID]:
-    """Return which obligations are settled already; at first this is left to the index."""
+async def _taken(tx: Tx, asked: Sequence[_Ask]) -> dict[str, UUID | None]:
+    """Return who has which obligations already; at first this is left to their key."""
     if not tx.careful:
         return {}
     wanted = texts([each.command.obligation_id for each in asked])
     return {
-        each.obligation_id: each.id
-        for each in await tx.rows(rows.sql["of_obligations"], Live, book=tx.book, obligations=wanted)
+        each.obligation_id: each.settlement
+        for each in await tx.rows(rows.sql["taken_obligations"], _Taken, book=tx.book, obligations=wanted)
     }
 
 
@@ -119,15 +120,19 @@ async def _there(tx: Tx, asked: Sequence[_Ask]) -> dict[UUID, Row]:
     return {row.id: row for row in await tx.rows(rows.sql["settlements"], Row, book=tx.book, ids=wanted)}
 
 
-async def usage(tx: Tx, world: World, asked: Sequence[_Ask], at: datetime) -> dict[tuple[str, str], Usage]:
-    """Return what those banks have had settled lately that have limits."""
-    places = {(each.command.from_bank, each.command.currency) for each in asked} if world.limits else set[tuple[str, str]]()
-    limited = sorted(each for each in places if world.limit(*each) is not None)
+async def _usage(tx: Tx, world: World, asked: Sequence[_Ask], at: datetime) -> dict[tuple[str, str], Usage]:
+    return await usage(tx, world, {(each.command.from_bank, each.command.currency) for each in asked}, at)
+
+
+async def usage(tx: Tx, world: World, places: Iterable[tuple[str, str]], at: datetime) -> dict[tuple[str, str], Usage]:
+    """Return what those banks have had settled lately that have limits; until our commit nobody else counts for them."""
+    limited = sorted(each for each in places if world.limit(*each) is not None) if world.limits else []
     if not limited:
         return {}
+    banks, currencies = texts([bank for bank, _ in limited]), texts([currency for _, currency in limited])
+    await tx.tuples(rules["lock_usage"], {"book": tx.book, "banks": banks, "currencies": currencies})
     found = await tx.rows(
-        rules["usage"], Usage, book=tx.book, banks=texts([bank for bank, _ in limited]),
-        currencies=texts([currency for _, currency in limited]), hour=at - timedelta(hours=1),
+        rules["usage"], Usage, book=tx.book, banks=banks, currencies=currencies, hour=at - timedelta(hours=1),
         days=array([f'"{day_start(world, currency, at).isoformat()}"' for _, currency in limited]),
     )  # fmt: skip
     return {(each.bank, each.currency): each for each in found}
@@ -135,21 +140,27 @@ async def usage(tx: Tx, world: World, asked: Sequence[_Ask], at: datetime) -> di
 
 def _decided(batch: _Batch, asked: _Ask) -> Row | None:
     own, command = own_id(asked.id), asked.command
-    there, first = batch.there.get(own), batch.live.get(command.obligation_id)
+    there = batch.there.get(own)
     if there is not None:
         batch.made[own] = there
         return there
     try:
-        if first is not None:
-            raise DuplicateObligation(obligation_id=command.obligation_id, settlement=ids.text("stl", first))
+        if command.obligation_id in batch.taken:
+            raise _second(command.obligation_id, batch.taken[command.obligation_id])
         valid = validate(batch.world, command, batch.at)
     except Refusal as refusal:
         batch.answers[own] = refusal
         return None
     hits = valid.hits + over(batch.world, command, valid.minor, batch.used)
-    batch.live[command.obligation_id] = own
+    batch.taken[command.obligation_id] = own
     batch.made[own] = row = _row(asked, own, valid, hits, batch.at)
     return row
+
+
+def _second(obligation: str, first: UUID | None) -> Refusal:
+    if first is None:
+        return ObligationNetted(obligation_id=obligation)
+    return DuplicateObligation(obligation_id=obligation, settlement=ids.text("stl", first))
 
 
 def _row(asked: _Ask, own: UUID, valid: Valid, hits: Sequence[str], at: datetime) -> Row:

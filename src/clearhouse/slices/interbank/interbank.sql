@@ -96,12 +96,27 @@ SET single = excluded.single, daily = excluded.daily, hourly = excluded.hourly, 
 SELECT u.bank, u.currency, coalesce(s.total, 0) AS total, coalesce(s.count, 0) AS count
 FROM unnest(%(banks)s::text[], %(currencies)s::text[], %(days)s::timestamptz[]) AS u (bank, currency, day)
 CROSS JOIN LATERAL (
-    SELECT sum(amount) FILTER (WHERE t.accepted_at >= u.day) AS total,
-        count(*) FILTER (WHERE t.accepted_at > %(hour)s) AS count
-    FROM settlement_transactions AS t
-    WHERE t.book = %(book)s AND t.from_bank = u.bank AND t.accepted_at >= least(u.day, %(hour)s) AND t.currency = u.currency
-        AND t.state NOT IN ('FAILED', 'ROLLED_BACK') AND t.compensates IS NULL
+    SELECT sum(t.amount) FILTER (WHERE coalesce(t.retried_at, t.accepted_at) >= u.day) AS total,
+        count(*) FILTER (WHERE coalesce(t.retried_at, t.accepted_at) > %(hour)s) AS count
+    FROM (
+        SELECT a.amount, a.accepted_at, a.retried_at, a.currency, a.state, a.compensates FROM settlement_transactions AS a
+        WHERE a.book = %(book)s AND a.from_bank = u.bank AND a.accepted_at >= least(u.day, %(hour)s)
+        UNION ALL
+        SELECT r.amount, r.accepted_at, r.retried_at, r.currency, r.state, r.compensates FROM settlement_transactions AS r
+        WHERE r.book = %(book)s AND r.from_bank = u.bank AND r.retried_at >= least(u.day, %(hour)s)
+            AND r.accepted_at < least(u.day, %(hour)s)
+    ) AS t
+    WHERE t.currency = u.currency AND t.state NOT IN ('FAILED', 'ROLLED_BACK') AND t.compensates IS NULL
 ) AS s
+
+-- name: lock_usage
+-- Lets nobody else count what these banks have had settled until this transaction ends; in one order, so nobody waits in a circle.
+SELECT pg_advisory_xact_lock(k.key)
+FROM (
+    SELECT hashtextextended('interbank.usage ' || %(book)s || ' ' || u.bank || ' ' || u.currency, 0) AS key
+    FROM unnest(%(banks)s::text[], %(currencies)s::text[]) AS u (bank, currency)
+    ORDER BY key OFFSET 0
+) AS k
 
 -- name: names
 -- The list of names.

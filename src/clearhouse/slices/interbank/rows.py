@@ -25,6 +25,11 @@ from clearhouse.slices.interbank.settlement import TRANSITIONS, Settlement, Stat
 sql = Statements.of("clearhouse.slices.interbank", "settlements.sql")
 
 
+# Who comes to one of these has paid nothing, so the obligation is anybody's again.
+_NOTHING = {State.FAILED.value, State.ROLLED_BACK.value}
+_AT_ONCE: list[Step] = ["VALIDATION", "LOCK"]
+
+
 class IllegalTransition(Exception):
     """A settlement cannot become what our own code wants it to become."""
 
@@ -41,6 +46,11 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     captured: str | None = None
     waiting_for: str | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Id:
+    id: UUID
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +87,10 @@ class Row:
     attempts: int = 0
     lease: UUID | None = None
     error: str | None = None
+    at_once: bool = False
+    release: UUID | None = None
+    denied_at: datetime | None = None
+    retried_at: datetime | None = None
     found: str = field(init=False)
     steps: list[Step] = field(default_factory=list[Step])
     told: list[Line] = field(default_factory=list[Line])
@@ -146,9 +160,14 @@ async def locked(tx: Tx, wanted: Iterable[UUID]) -> dict[UUID, Row]:
 
 
 async def add(tx: Tx, rows: Sequence[Row], at: datetime) -> None:
-    """Write settlements that were not there before."""
+    """Write settlements that were not there before, and take their obligations; what puts another right takes none."""
     if not rows:
         return
+    for row in rows:
+        row.at_once = row.steps == _AT_ONCE
+    taking = [row for row in rows if row.compensates is None]
+    if taking:
+        tx.later(sql["take_obligations"], book=tx.book, **_obligations(taking))
     await tx.do(
         sql["add_settlements"], book=tx.book, at=at, ids=array([row.id for row in rows]),
         obligations=texts([row.obligation_id for row in rows]), payers=array([row.from_bank for row in rows]),
@@ -157,9 +176,10 @@ async def add(tx: Tx, rows: Sequence[Row], at: datetime) -> None:
         methods=array([row.method for row in rows]), priorities=array([row.priority for row in rows]),
         people=array([row.accepted_by for row in rows]),
         parties=[row.parties for row in rows], compensated=array([row.compensates or "NULL" for row in rows]),
+        at_once=array([row.at_once for row in rows]),
         **_arrays(rows, whole=False),
     )  # fmt: skip
-    _passages(tx, rows, at)
+    _passages(tx, [row for row in rows if not row.at_once], at)
 
 
 async def write(tx: Tx, rows: Iterable[Row], at: datetime) -> None:
@@ -175,7 +195,20 @@ async def write(tx: Tx, rows: Iterable[Row], at: datetime) -> None:
     if moved != len(touched):
         message = f"{len(touched) - moved} settlements were not in the states they were locked in"
         raise IllegalTransition(message)
+    freed = [row for row in touched if row.state in _NOTHING and row.found not in _NOTHING]
+    if freed:
+        tx.later(sql["free_obligations"], book=tx.book, **_obligations(freed))
     _passages(tx, touched, at)
+
+
+async def retake(tx: Tx, rows: Sequence[Row]) -> set[UUID]:
+    """Take the obligations of settlements that failed once more, and return for which of them nobody else has by now."""
+    found = await tx.rows(sql["retake_obligations"], _Id, book=tx.book, **_obligations(rows))
+    return {each.id for each in found}
+
+
+def _obligations(rows: Sequence[Row]) -> dict[str, object]:
+    return {"obligations": texts([row.obligation_id for row in rows]), "settlements": array([row.id for row in rows])}
 
 
 def journal(tx: Tx, rows: Iterable[Row], *, kind: str, at: datetime) -> None:

@@ -90,6 +90,13 @@ class DuplicateObligation(Refusal):
     kind = Kind.CONFLICT
 
 
+class ObligationNetted(Refusal):
+    """Obligation {obligation_id} is recorded for netting already, and is paid with its cycle."""
+
+    code = "obligation_netted"
+    kind = Kind.CONFLICT
+
+
 class Party(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """Who pays or is paid behind a bank, as far as the obligation says."""
 

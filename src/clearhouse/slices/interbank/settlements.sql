@@ -2,25 +2,48 @@
 -- OFFSET 0, so its rows are looked up one by one whatever the statistics say.
 
 -- name: add_settlements
--- Accepts settlements; two of one obligation meet at the index, and the later one looks again.
+-- Accepts settlements. at_once: their funds are locked by this transaction.
 INSERT INTO settlement_transactions (
     book, id, obligation_id, from_bank, to_bank, currency, exponent, amount, method, priority, state, waiting_for, next_at,
-    attempt, hold, reason, remark, review, parties, accepted_at, accepted_by, captured, compensates, ended_at
+    attempt, hold, reason, remark, review, parties, accepted_at, accepted_by, captured, compensates, ended_at, at_once
 )
 SELECT %(book)s, n.id, n.obligation_id, n.from_bank, n.to_bank, n.currency, n.exponent, n.amount, n.method, n.priority,
     n.state, n.waiting_for, n.next_at, n.attempt, n.hold, n.reason, n.remark, n.review, n.parties, %(at)s, n.accepted_by,
-    n.captured, n.compensates, n.ended_at
+    n.captured, n.compensates, n.ended_at, n.at_once
 FROM unnest(
     %(ids)s::uuid[], %(obligations)s::text[], %(payers)s::text[], %(payees)s::text[], %(currencies)s::text[],
     %(exponents)s::int[], %(amounts)s::numeric[], %(methods)s::text[], %(priorities)s::int[],
     %(states)s::text[], %(waits)s::text[], %(dues)s::timestamptz[], %(attempt)s::int[], %(holds)s::uuid[],
     %(reasons)s::text[], %(remarks)s::text[], %(reviews)s::uuid[], %(parties)s::text[], %(people)s::uuid[],
-    %(captured)s::numeric[], %(compensated)s::uuid[], %(ended)s::timestamptz[]
+    %(captured)s::numeric[], %(compensated)s::uuid[], %(ended)s::timestamptz[], %(at_once)s::boolean[]
 ) AS n (
     id, obligation_id, from_bank, to_bank, currency, exponent, amount, method, priority, state, waiting_for, next_at,
-    attempt, hold, reason, remark, review, parties, accepted_by, captured, compensates, ended_at
+    attempt, hold, reason, remark, review, parties, accepted_by, captured, compensates, ended_at, at_once
 )
-ORDER BY n.obligation_id
+
+-- name: take_obligations
+-- Takes obligations for settlements; who comes second, as a settlement or in netting, meets the first at the key and looks again.
+INSERT INTO interbank_obligation (book, obligation_id, settlement)
+SELECT %(book)s, n.id, n.settlement
+FROM unnest(%(obligations)s::text[], %(settlements)s::uuid[]) AS n (id, settlement)
+ORDER BY n.id COLLATE "C"
+
+-- name: retake_obligations
+-- Takes obligations again for settlements that had come to nothing, but for those that somebody else has taken meanwhile.
+INSERT INTO interbank_obligation (book, obligation_id, settlement)
+SELECT %(book)s, n.id, n.settlement
+FROM unnest(%(obligations)s::text[], %(settlements)s::uuid[]) AS n (id, settlement)
+ORDER BY n.id COLLATE "C"
+ON CONFLICT (book, obligation_id) DO NOTHING
+RETURNING settlement AS id
+
+-- name: free_obligations
+-- Gives obligations back whose settlements came to nothing.
+DELETE FROM interbank_obligation AS o
+USING (
+    SELECT %(book)s::int AS book, u.* FROM unnest(%(obligations)s::text[], %(settlements)s::uuid[]) AS u (id, settlement) OFFSET 0
+) AS n
+WHERE o.book = n.book AND o.obligation_id = n.id AND o.settlement = n.settlement
 
 -- name: add_passages
 -- Notes the steps that settlements have passed.
@@ -29,14 +52,13 @@ SELECT %(book)s, n.settlement, n.attempt, n.steps::text[], %(at)s
 FROM unnest(%(settlements)s::uuid[], %(attempt)s::int[], %(steps)s::text[]) AS n (settlement, attempt, steps)
 ON CONFLICT (book, settlement, attempt, steps) DO NOTHING
 
--- name: of_obligations
--- The live settlements of obligations.
-SELECT s.id, s.obligation_id
+-- name: taken_obligations
+-- Which of these obligations are taken, by which settlement, or by netting where there is none.
+SELECT o.obligation_id, o.settlement
 FROM (
     SELECT %(book)s::int AS book, u.obligation_id FROM unnest(%(obligations)s::text[]) AS u (obligation_id) OFFSET 0
 ) AS asked
-JOIN settlement_transactions AS s ON s.book = asked.book AND s.obligation_id = asked.obligation_id
-    AND s.state NOT IN ('FAILED', 'ROLLED_BACK')
+JOIN interbank_obligation AS o ON o.book = asked.book AND o.obligation_id = asked.obligation_id
 
 -- name: settlements
 -- Settlements by their ids.
@@ -74,6 +96,35 @@ UPDATE settlement_transactions AS s SET next_at = %(at)s
 FROM approval_request AS r
 WHERE s.waiting_for = 'review' AND s.next_at IS NULL AND s.state = 'PENDING'
     AND r.book = s.book AND r.id = s.review AND r.state <> 'pending'
+
+-- name: standing_releases
+-- Which of these approvals to give something up still stand.
+SELECT r.id
+FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
+JOIN approval_request AS r ON r.book = asked.book AND r.id = asked.id
+WHERE r.state IN ('pending', 'approved')
+
+-- name: ask_before_release
+-- Somebody asks to give these up: the bank is asked about them now, and is sent nothing more.
+UPDATE settlement_transactions AS s SET release = n.release, next_at = %(at)s
+FROM (
+    SELECT %(book)s::int AS book, u.* FROM unnest(%(ids)s::uuid[], %(releases)s::uuid[]) AS u (id, release) OFFSET 0
+) AS n
+WHERE s.book = n.book AND s.id = n.id AND s.state = 'IN_DOUBT'
+    AND (s.release IS DISTINCT FROM n.release OR s.next_at IS NULL)
+
+-- name: take_up_again
+-- People do not want to give these up: they are sent again where the bank does not know them.
+UPDATE settlement_transactions SET release = NULL, denied_at = NULL WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])
+
+-- name: note_denied
+-- The bank was asked, and does not know these.
+UPDATE settlement_transactions SET denied_at = %(at)s
+WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[]) AND state = 'IN_DOUBT'
+
+-- name: note_retried
+-- These are on their way once more.
+UPDATE settlement_transactions SET retried_at = %(at)s WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])
 
 -- name: pending_reviews
 -- Which of these approvals nobody has decided on yet.

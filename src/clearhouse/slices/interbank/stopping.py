@@ -1,11 +1,12 @@
 """Stopping: who asked cancels what was not sent yet; what is in doubt is given up only by two people, with a reason.
 
-Promise: after the moment of sending no hand frees a lock but two together; a confirmation that comes after that is booked to
+Promise: after the moment of sending no hand frees a lock but two together, and they only what the bank itself, asked since,
+does not know; a confirmation that comes after that is booked to
 suspense, with an alert, and never lost.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import msgspec
@@ -17,6 +18,7 @@ from clearhouse.kernel.approvals import requests
 from clearhouse.kernel.approvals.approval import Approval, Subject, digest
 from clearhouse.kernel.approvals.decisions import REMARK
 from clearhouse.kernel.approvals.requests import Edit, Wanted
+from clearhouse.kernel.db.arrays import array
 from clearhouse.kernel.db.database import Tx
 from clearhouse.money import Amount, Asset
 from clearhouse.refusals import Kind, Refusal
@@ -24,9 +26,11 @@ from clearhouse.slices.interbank import rows
 from clearhouse.slices.interbank.answers import book, release
 from clearhouse.slices.interbank.executing import subject
 from clearhouse.slices.interbank.rows import Row
-from clearhouse.slices.interbank.settlement import Settlement, SettlementNotFound, SettlementRef, State
+from clearhouse.slices.interbank.settlement import RESOLVE, Settlement, SettlementNotFound, SettlementRef, State
 
 RELEASE = "interbank.release"
+# The bank's word that it does not know an order is good for so long; it is asked at least every ten minutes.
+DENIED_SECONDS_MAX = 900
 Why = Annotated[
     str, msgspec.Meta(min_length=1, max_length=500, pattern=REMARK, examples=["The bank has denied it by telephone."])
 ]
@@ -57,6 +61,14 @@ class BeingAsked(Refusal):
     """The bank is being asked about settlement {id} right now; give it up only if it has no answer, in a minute."""
 
     code = "being_asked"
+    kind = Kind.CONFLICT
+    retryable = True
+
+
+class NotDenied(Refusal):
+    """The bank has not said of late that it does not know settlement {id}; it is asked, and only then it can be given up."""
+
+    code = "not_denied"
     kind = Kind.CONFLICT
     retryable = True
 
@@ -128,6 +140,13 @@ async def release_by_hand(tx: Tx, asked: Sequence[Asked[ReleaseSettlement]], at:
     freed = [row for row in there.values() if row.reason == "released_by_hand" and row.touched]
     await book(tx, [row.order for row in freed], [release(row) for row in freed], at)
     await rows.write(tx, there.values(), at)
+    asking = [row for row in there.values() if row.state == State.IN_DOUBT.value and row.release is not None]
+    if asking:
+        tx.later(
+            rows.sql["ask_before_release"], book=tx.book, at=at, ids=array([row.id for row in asking]),
+            releases=array([row.release for row in asking]),
+        )  # fmt: skip
+        tx.wake(RESOLVE)
     return answers
 
 
@@ -136,12 +155,14 @@ async def _release(tx: Tx, asked: Asked[ReleaseSettlement], row: Row | None, at:
         return SettlementNotFound(id=asked.command.settlement)
     if row.state != State.IN_DOUBT.value:
         return NotInDoubt(id=row.text, state=row.state)
-    if row.lease is not None and row.next_at is not None and row.next_at > at:
+    if row.lease is not None:  # whoever asks may have stood still for long: another asks then, and ends this
         return BeingAsked(id=row.text)
     about = Subject(RELEASE, row.text)
     held = digest([row.text, row.money(row.captured), asked.command.reason])
     said = (await requests.approved(tx, [(about, held)], at))[0]
     if isinstance(said, Approval):
+        if row.denied_at is None or row.denied_at < at - timedelta(seconds=DENIED_SECONDS_MAX):
+            return NotDenied(id=row.text)
         row.become(State.FAILED, "ROLLBACK", reason="released_by_hand", remark=asked.command.reason, ended_at=at)
         return Release(row.settlement())
     asset = money.iso(row.currency) or Asset(row.currency, row.exponent)
@@ -151,4 +172,7 @@ async def _release(tx: Tx, asked: Asked[ReleaseSettlement], row: Row | None, at:
         title=f"Give up {row.text}: {asked.command.reason}"[:200], amounts=(Amount(row.amount - row.captured, asset),),
     )  # fmt: skip
     answer = (await requests.request(tx, [request], at))[0]
-    return answer if isinstance(answer, Refusal) else Release(row.settlement(), answer)
+    if isinstance(answer, Refusal):
+        return answer
+    row.release = ids.parse("apr", answer.id)
+    return Release(row.settlement(), answer)

@@ -1,6 +1,7 @@
 """Turns: those whose funds are locked are sent, the most urgent first; what will be sent is said before it is sent.
 
-Promise: from the moment an order may leave the house its lock is pinned, so no timer frees it; if we die before the answer
+Promise: from the moment an order may leave the house its lock is pinned, so no timer frees it, and it leaves within
+its lease or not at all; if we die before the answer
 is written down, the settlement is found in EXECUTING, called IN_DOUBT, and the bank is asked by the same id.
 """
 
@@ -32,10 +33,12 @@ _log = structlog.get_logger(__name__)
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """An order, and the line that it goes by."""
+    """An order, its line, and until when it is ours to send; one that is being given up is only asked about."""
 
     line: Line
     order: PaymentOrder
+    until: datetime
+    given_up: bool = False
 
 
 async def initiate(tx: Tx, own: Sequence[UUID], at: datetime) -> Leased[Outgoing]:
@@ -47,7 +50,7 @@ async def initiate(tx: Tx, own: Sequence[UUID], at: datetime) -> Leased[Outgoing
     orders: dict[UUID, Outgoing | NotYet] = {}
     for row in (there[each] for each in own):
         if row.order in pinned:
-            orders[row.id] = Outgoing(line, order(world, row))
+            orders[row.id] = Outgoing(line, order(world, row), until)
             row.become(State.EXECUTING, "INITIATE", next_at=until, lease=lease, sent_at=at)
         else:
             row.become(State.ROLLED_BACK, "ROLLBACK", reason="lock_expired", ended_at=at)
@@ -68,7 +71,7 @@ def order(world: World, row: Row) -> PaymentOrder:
 async def send(orders: Sequence[Outgoing]) -> list[Word]:
     """Send orders, and hear at once what the bank has to say already: what it confirms need not be written twice."""
     line = orders[0].line
-    words = await line.pay([each.order for each in orders])
+    words = await line.pay([each.order for each in orders], until=orders[0].until)
     try:
         await listen(line)
     except Refusal as refusal:

@@ -9,8 +9,10 @@ import msgspec
 
 from clearhouse.refusals import Kind, Refusal
 from clearhouse.slices.interbank import commands, reading
+from clearhouse.slices.interbank.netting import obligations
+from clearhouse.slices.interbank.netting.obligations import ObligationNotFound
 from clearhouse.slices.interbank.parties import party, require_payer
-from clearhouse.slices.interbank.settlement import ExecuteSettlement, Settlement, SettlementNotFound
+from clearhouse.slices.interbank.settlement import ExecuteSettlement, ObligationNetted, Settlement, SettlementNotFound
 from clearhouse.transport.http.visits import Visit
 
 
@@ -53,9 +55,20 @@ async def _answered(
         return answer
     if answer.values.get("account", "").startswith("nostro:"):
         return CorrespondentUnable(bic=asked.to_bank, currency=asked.currency)
+    if isinstance(answer, ObligationNetted) and not await _is_netted(visit, asked.obligation_id, mine, book):
+        return ObligationTaken(obligation_id=asked.obligation_id)
     if "settlement" in answer.values and not await _is_mine(visit, answer.values["settlement"], mine, book):
         return ObligationTaken(obligation_id=asked.obligation_id)
     return answer
+
+
+async def _is_netted(visit: Visit, obligation: str, mine: str, book: str | None) -> bool:
+    async with visit.reading(commands.READ, book) as tx:
+        try:
+            await obligations.find(tx, obligation, party=mine)
+        except ObligationNotFound:
+            return False
+    return True
 
 
 async def _is_mine(visit: Visit, settlement: str, mine: str, book: str | None) -> bool:

@@ -4,9 +4,8 @@ Promise: a settlement that waits is validated again before anything is locked fo
 nothing; nothing is tried again for an obligation that another settlement has by now.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -14,22 +13,22 @@ import structlog
 
 from clearhouse import clock
 from clearhouse.kernel.approvals import requests
-from clearhouse.kernel.db.arrays import array, texts
+from clearhouse.kernel.db.arrays import array
 from clearhouse.kernel.db.database import Database, Tx
-from clearhouse.kernel.db.faults import DatabaseFault
 from clearhouse.kernel.pipelines.declared import Firing, Job
 from clearhouse.kernel.pipelines.stages import Moves, NotYet, Stage
 from clearhouse.refusals import Refusal
 from clearhouse.slices.interbank import periods, rows
 from clearhouse.slices.interbank.answers import fail
 from clearhouse.slices.interbank.channel import Method
-from clearhouse.slices.interbank.executing import Live, Parties, ask_review, content, lock, subject
+from clearhouse.slices.interbank.executing import Parties, ask_review, content, lock, subject, usage
 from clearhouse.slices.interbank.rows import Row
 from clearhouse.slices.interbank.settlement import VALIDATE, ExecuteSettlement, Party, Priority, State
-from clearhouse.slices.interbank.validation import validate
+from clearhouse.slices.interbank.validation import Usage, day_start, over, validate
 from clearhouse.slices.interbank.world import World, known
 
 REVIEW_SECONDS = 0.5
+HOUR = timedelta(hours=1)
 AT_A_TIME = 1_000
 _PRIORITIES = tuple(Priority)
 _log = structlog.get_logger(__name__)
@@ -73,6 +72,7 @@ async def _waiting(tx: Tx, world: World, due: Sequence[Row], at: datetime) -> No
     """Look again: who still has to wait waits, who is no longer good fails, the others have their funds locked."""
     ready: list[Row] = []
     unseen: list[Row] = []
+    used = await _used(tx, world, due, at)
     for row in due:
         try:
             valid = validate(world, _command(row), at)
@@ -80,8 +80,9 @@ async def _waiting(tx: Tx, world: World, due: Sequence[Row], at: datetime) -> No
             fail(row, refusal.code, str(refusal), at)
             continue
         row.touched = True
-        if not row.reviewed and (valid.hits or row.waiting_for == "review"):
-            row.remark = "; ".join(valid.hits)[:1_000] or row.remark
+        hits = valid.hits + (over(world, _command(row), row.amount, used) if _is_counted(row) else [])
+        if not row.reviewed and (hits or row.waiting_for == "review"):
+            row.remark = "; ".join(hits)[:1_000] or row.remark
             unseen.append(row)
         elif valid.opens_at is not None:
             row.waiting_for, row.next_at = "window", valid.opens_at
@@ -92,6 +93,23 @@ async def _waiting(tx: Tx, world: World, due: Sequence[Row], at: datetime) -> No
         if refusal is not None:
             row.attempt += 1  # the id that this attempt had is never used again
             fail(row, refusal.code, str(refusal), at)
+
+
+def _is_counted(row: Row) -> bool:
+    """Tell whether it counts for the limits anew: it had failed, and others may have used what it left since."""
+    return row.retried_at is not None and not row.reviewed
+
+
+async def _used(tx: Tx, world: World, due: Sequence[Row], at: datetime) -> dict[tuple[str, str], Usage]:
+    """Return what banks have had settled lately beside those that are counted now, one after another."""
+    counted = [row for row in due if _is_counted(row)]
+    used = await usage(tx, world, {(row.from_bank, row.currency) for row in counted}, at)
+    for row in counted:
+        place = used.get((row.from_bank, row.currency))
+        if place is not None and row.retried_at is not None:
+            place.total -= row.amount if row.retried_at >= day_start(world, row.currency, at) else 0
+            place.count -= row.retried_at > at - HOUR
+    return used
 
 
 def _command(row: Row) -> ExecuteSettlement:
@@ -112,12 +130,7 @@ STAGE = Stage(
 
 async def review(database: Database) -> None:
     """Make due, again and again, what waited for people who have decided: a decision makes no row of ours."""
-    while True:
-        try:
-            await wake_reviewed(database)
-        except DatabaseFault as fault:
-            _log.warning("not looked, tried again soon", reason=str(fault))
-        await asyncio.sleep(REVIEW_SECONDS)
+    await database.loops.forever("wake_reviewed", lambda: wake_reviewed(database), REVIEW_SECONDS)
 
 
 async def wake_reviewed(database: Database) -> int:
@@ -132,15 +145,13 @@ async def retry(tx: Tx, firing: Firing) -> None:
 
 
 async def _retry(tx: Tx, due: Sequence[Row], at: datetime) -> None:
-    obligations = texts([row.obligation_id for row in due])
-    found = await tx.rows(rows.sql["of_obligations"], Live, book=tx.book, obligations=obligations)
-    live = {each.obligation_id for each in found}
+    ours = await rows.retake(tx, due)
+    tx.later(rows.sql["note_retried"], book=tx.book, ids=array(ours), at=at)
     for row in due:
-        if row.obligation_id in live:
-            row.next_at, row.waiting_for, row.touched = None, None, True
-        else:
-            live.add(row.obligation_id)
+        if row.id in ours:
             row.become(State.PENDING, next_at=at, ended_at=None)
+        else:
+            row.next_at, row.waiting_for, row.touched = None, None, True
     tx.wake(VALIDATE)
 
 

@@ -1,59 +1,70 @@
-"""Merging: what an upload with many keys adds is counted at once by one row, and added to the sums key by key afterwards.
+"""Merging: an upload is counted at once by one row, and what it adds is added to the sums of its round afterwards.
 
-Promises: whoever reads sees all of an upload or nothing of it, merged or not; nobody who writes or settles waits for
-more than a small part of it, and only who adds to the same keys waits at all; parts are as large as a short time allows. A
-process that ends halfway leaves the rest to the next, and nothing is added twice.
+Promises: whoever reads sees all of an upload or nothing of it, merged or not; nobody who writes or settles ever waits for a
+merge, since only who merges takes the sums; a part is bounded by rows, not by uploads, and leaves the machine to others as
+long as it took. A process that ends halfway leaves the rest to the next, and nothing is added twice.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import structlog
-
-from clearhouse.kernel.db.arrays import array
+from clearhouse.kernel.db.arrays import array, texts
+from clearhouse.kernel.db.bells import Bell
 from clearhouse.kernel.db.database import Database, Tx
-from clearhouse.kernel.db.faults import DatabaseFault
+from clearhouse.kernel.db.loops import one_by_one
 from clearhouse.kernel.db.statements import Statements
-from clearhouse.slices.records.parsing import Place, Sum
+from clearhouse.slices.records.cells import Number
+from clearhouse.slices.records.parsing import KEY_LENGTH_MAX, Place, Sum
 
-ROWS_AT_ONCE = 1_000  # about 20 ms: so many sums are counted under the cut, or merged in one transaction at most
-ROWS_MIN = 50
-SECONDS_AIMED = 0.02  # who adds to the same keys waits so long for a part of a merge; it waits twice as long seldom
-UPLOADS_DUE = 100
-SECONDS_BETWEEN = 1.0
-_log = structlog.get_logger(__name__)
+ROWS_AT_ONCE = 5_000  # about 50 ms: sums that are read in one transaction; an upload with more is merged in parts
+UPLOADS_AT_ONCE = 500
+ROUNDS_DUE = 100
+SECONDS_BETWEEN = 0.5
+AFTER_EVERY_KEY = "\U0010ffff" * (KEY_LENGTH_MAX + 1)
 _sql = Statements.of("clearhouse.slices.records", "merging.sql")
 
 
 @dataclass(frozen=True, slots=True)
+class Aside:
+    """What an upload adds, or a part of it; `organisation` only where each has cells of its own."""
+
+    upload: UUID
+    organisation: str
+    sums: Mapping[Place, Sum]
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
-    """An upload that is counted, and whose sums are to be merged into those of its round."""
+    """An upload that is counted, and whose sums, so many at most, are to be merged into those of its round."""
 
     structure: int
     round: int
     change: int
     upload: UUID
     at: datetime
+    sums: int
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An upload whose sums are to be merged."""
+    """A round of which sums are to be merged: what changes up to this one added."""
 
     book: int
     structure: int
     round: int
     change: int
-    upload: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
+    change: int
+    upload: UUID
     merged: str
     at: datetime
+    sums: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,114 +72,116 @@ class _Key:
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Count:
-    count: int
+def set_aside(tx: Tx, added: Sequence[Aside], *, more: bool = False) -> None:
+    """Keep, with the commit, what uploads add, or parts of them (`more`: beside what others added); nobody counts it yet."""
+    places = [place for place, each in enumerate(added, 1) for _ in each.sums]
+    if not places:
+        return
+    names = [name for each in added for name in each.sums]
+    values = [sum_ for each in added for sum_ in each.sums.values()]
+    numbers = any(each.total is not None for each in values)
+    latest = [each.latest for each in values] if any(each.latest is not None for each in values) else []
+    tx.later(
+        _sql["set_aside_more" if more else "set_aside"], book=tx.book, uploads=array([each.upload for each in added]),
+        organisations=texts([each.organisation for each in added]), places=array(places),
+        keys="\n".join([key for key, _ in names]), metrics=array([metric for _, metric in names]),
+        counts=array([each.count for each in values]), totals=_numbers([each.total for each in values] if numbers else []),
+        least=_numbers([each.least for each in values] if numbers else []),
+        most=_numbers([each.most for each in values] if numbers else []), latest=latest,
+    )  # fmt: skip
 
 
-@dataclass(slots=True)
-class Pace:
-    """How many sums are merged at once, so that a part takes about as long as it may."""
-
-    rows: int = field(default_factory=lambda: min(ROWS_AT_ONCE, 4 * ROWS_MIN))
-
-    def took(self, seconds: float) -> None:
-        """Go on with smaller parts where one took long, and with larger ones where it did not."""
-        factor = min(2.0, max(0.25, SECONDS_AIMED / max(seconds, 1e-6)))
-        self.rows = min(ROWS_AT_ONCE, max(ROWS_MIN, int(self.rows * factor)))
+def _numbers(values: Sequence[Number | None]) -> str:
+    return array(["NULL" if each is None else each for each in values])
 
 
 def wait(tx: Tx, waiting: Sequence[Waiting]) -> None:
     """Count uploads with the commit, and leave their sums to be merged."""
-    if waiting:
+    there = [each for each in waiting if each.sums]
+    if there:
         tx.later(
-            _sql["wait"], book=tx.book, structures=array([each.structure for each in waiting]),
-            rounds=array([each.round for each in waiting]), changes=array([each.change for each in waiting]),
-            uploads=array([each.upload for each in waiting]), at=[each.at for each in waiting],
+            _sql["wait"], book=tx.book, structures=array([each.structure for each in there]),
+            rounds=array([each.round for each in there]), changes=array([each.change for each in there]),
+            uploads=array([each.upload for each in there]), at=[each.at for each in there],
+            sums=array([each.sums for each in there]),
         )  # fmt: skip
 
 
-def set_aside(tx: Tx, upload: UUID, organisation: str, sums: Mapping[Place, Sum]) -> None:
-    """Keep, with the commit, what an upload or a part of it adds, beside what it adds already; nobody counts it yet."""
-    if not sums:
-        return
-    values = list(sums.values())
-    numbers = {
-        name: [getattr(each, attribute) for each in values]
-        for name, attribute in (("totals", "total"), ("least", "least"), ("most", "most"), ("latest", "latest"))
-    }
-    tx.later(
-        _sql["set_aside"], book=tx.book, upload=upload, organisation=organisation, keys="\n".join([key for key, _ in sums]),
-        metrics=array([metric for _, metric in sums]), counts=array([each.count for each in values]),
-        **{name: its if any(each is not None for each in its) else "{}" for name, its in numbers.items()},
-    )  # fmt: skip
-
-
-async def at_once(tx: Tx, upload: UUID) -> bool:
-    """Tell whether an upload has so few sums that it is counted where it stands."""
-    found = await tx.row(_sql["count_rows"], _Count, book=tx.book, upload=upload, most=ROWS_AT_ONCE + 1)
-    return found is None or found.count <= ROWS_AT_ONCE
-
-
-def add(tx: Tx, waiting: Waiting, *, after: str = "", until: str | None = None) -> None:
-    """Add an upload's sums to those of its round, with the commit: all of them, or those of the keys between these."""
-    tx.later(
-        _sql["merge"], book=tx.book, structure=waiting.structure, round=waiting.round, change=waiting.change,
-        upload=waiting.upload, at=waiting.at, after=after, until=until,
-    )  # fmt: skip
-
-
 async def merge(database: Database) -> None:
-    """Merge whatever is due, again and again, until cancelled."""
-    while True:
-        try:
-            await merge_due(database)
-        except DatabaseFault as fault:
-            _log.warning("sums not merged, tried again soon", reason=str(fault))
-        await asyncio.sleep(SECONDS_BETWEEN)
+    """Merge whatever is due, again and again, until cancelled: whoever writes meanwhile has the machine half of the time."""
+    bell = Bell()
+
+    async def turn() -> None:
+        if await one_by_one(await waiting(database), lambda each: _part_and_rest(database, each)):
+            bell.strike()
+
+    await database.loops.forever("merge_uploads", turn, SECONDS_BETWEEN, bell=bell)
 
 
-async def waiting(database: Database, *, most: int = UPLOADS_DUE) -> list[Due]:
-    """Return uploads whose sums are to be merged, of whatever book, oldest first."""
+async def _part_and_rest(database: Database, due: Due) -> int:
+    now = asyncio.get_running_loop().time
+    start = now()
+    is_merged = await merge_part(database, due)
+    await asyncio.sleep(now() - start)
+    return int(is_merged)
+
+
+async def waiting(database: Database, *, most: int = ROUNDS_DUE) -> list[Due]:
+    """Return rounds of which sums are to be merged, of whatever book."""
     async with database.writing() as tx:
         return await tx.rows(_sql["due"], Due, most=most)
 
 
 async def merge_due(database: Database) -> int:
-    """Merge the sums of every upload that is counted; return in how many parts."""
-    count, pace = 0, Pace()
-    while True:
-        due = await waiting(database)
-        if not due:
-            return count
-        failed: list[DatabaseFault] = []
-        for each in due:
-            try:
-                while await merge_part(database, each, pace):
-                    count += 1
-            except DatabaseFault as fault:  # the others have their turn all the same
-                failed.append(fault)
-        if failed:
-            raise failed[0]
+    """Merge all sums that wait; return in how many parts."""
+    count = 0
+    while due := await waiting(database):
+        count += await one_by_one(due, lambda each: _merged(database, each))
+    return count
 
 
-async def merge_part(database: Database, due: Due, pace: "Pace | None" = None) -> bool:
-    """Merge the next part of an upload; tell whether there was any."""
-    pace, now = pace or Pace(), asyncio.get_running_loop().time
-    where: dict[str, object] = {"structure": due.structure, "round": due.round, "change": due.change}
+async def _merged(database: Database, due: Due) -> int:
+    count = 0
+    while await merge_part(database, due):
+        count += 1
+    return count
+
+
+async def merge_part(database: Database, due: Due) -> bool:
+    """Merge the next part of a round: several uploads, or some keys of one that is large; tell whether there was any."""
+    where: dict[str, object] = {"structure": due.structure, "round": due.round}
     async with database.writing(book=due.book) as tx:
-        claim = await tx.row(_sql["claim"], _Claim, book=tx.book, **where)
-        if claim is None:
+        claims = await tx.rows(
+            _sql["claim"], _Claim, book=tx.book, **where, change=due.change, most=min(UPLOADS_AT_ONCE, ROWS_AT_ONCE)
+        )
+        if not claims:
             return False
-        part: dict[str, object] = {"upload": due.upload, "after": claim.merged, "rows": pace.rows}
-        last = await tx.row(_sql["next_key"], _Key, book=tx.book, **part)
+        part = _fitting(claims)
+        after, until = part[0].merged, AFTER_EVERY_KEY
+        if part[0].sums > ROWS_AT_ONCE:
+            last = await tx.row(
+                _sql["next_key"], _Key, book=tx.book, upload=part[0].upload, after=after, rows=ROWS_AT_ONCE - 1
+            )
+            until = AFTER_EVERY_KEY if last is None else last.key
+        changes = array([each.change for each in part])
         tx.later(_sql["unhurried"])
-        until = None if last is None else last.key
-        add(tx, Waiting(due.structure, due.round, due.change, due.upload, claim.at), after=claim.merged, until=until)
-        if until is None:
-            tx.later(_sql["done"], book=tx.book, **where)
+        tx.later(
+            _sql["merge"], book=tx.book, **where, changes=changes, uploads=array([each.upload for each in part]),
+            at=[each.at for each in part], after=after, until=until,
+        )  # fmt: skip
+        if until == AFTER_EVERY_KEY:
+            tx.later(_sql["done"], book=tx.book, **where, changes=changes)
         else:
-            tx.later(_sql["go_on"], book=tx.book, until=until, **where)
-        start = now()  # sums are locked from here to the commit: all of it is one round trip
-    pace.took(now() - start)
+            tx.later(_sql["go_on"], book=tx.book, **where, changes=changes, until=until)
     return True
+
+
+def _fitting(claims: Sequence[_Claim]) -> list[_Claim]:
+    """Return the first uploads that are merged at once: one at least, and more while all of them have few sums."""
+    part, rows = [claims[0]], claims[0].sums
+    for each in claims[1:]:
+        rows += each.sums
+        if rows > ROWS_AT_ONCE:
+            break
+        part.append(each)
+    return part

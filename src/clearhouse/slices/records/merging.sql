@@ -1,12 +1,47 @@
+-- name: set_aside
+-- What uploads add, one row a key and metric; nobody counts it yet.
+INSERT INTO records_staged (book, upload, key, metric, organisation, count, total, least, most, latest)
+SELECT %(book)s, (%(uploads)s::uuid[])[n.place], n.key, n.metric, (%(organisations)s::text[])[n.place], n.count, n.total,
+    n.least, n.most, n.latest
+FROM unnest(
+    %(places)s::int[], string_to_array(%(keys)s, U&'\000A'), %(metrics)s::int[], %(counts)s::bigint[], %(totals)s::numeric[],
+    %(least)s::numeric[], %(most)s::numeric[], %(latest)s::text[]
+) AS n (place, key, metric, count, total, least, most, latest)
+ORDER BY n.place, n.key COLLATE "C"
+
+-- name: set_aside_more
+-- What another part of an upload adds to what is still to be counted of it.
+INSERT INTO records_staged AS s (book, upload, key, metric, organisation, count, total, least, most, latest)
+SELECT %(book)s, (%(uploads)s::uuid[])[n.place], n.key, n.metric, (%(organisations)s::text[])[n.place], n.count, n.total,
+    n.least, n.most, n.latest
+FROM unnest(
+    %(places)s::int[], string_to_array(%(keys)s, U&'\000A'), %(metrics)s::int[], %(counts)s::bigint[], %(totals)s::numeric[],
+    %(least)s::numeric[], %(most)s::numeric[], %(latest)s::text[]
+) AS n (place, key, metric, count, total, least, most, latest)
+ON CONFLICT (book, upload, key, metric) DO UPDATE
+SET count = s.count + excluded.count, total = s.total + excluded.total, least = least(s.least, excluded.least),
+    most = greatest(s.most, excluded.most), latest = coalesce(excluded.latest, s.latest)
+
+-- name: wait
+-- Uploads that are counted, and whose sums are to be merged later: whoever reads adds them until then.
+INSERT INTO records_pending (book, structure, round, change, upload, at, sums)
+SELECT %(book)s, w.structure, w.round, w.change, w.upload, w.at, w.sums
+FROM unnest(
+    %(structures)s::int[], %(rounds)s::bigint[], %(changes)s::bigint[], %(uploads)s::uuid[], %(at)s::timestamptz[],
+    %(sums)s::bigint[]
+) AS w (structure, round, change, upload, at, sums)
+
 -- name: due
--- Uploads that are counted and whose sums are not merged yet, in whatever book, oldest first.
-SELECT p.book, p.structure, p.round, p.change, p.upload FROM records_pending AS p
-ORDER BY p.book, p.structure, p.round, p.change LIMIT %(most)s
+-- Rounds of which sums are not merged yet, in whatever book, up to the change that was the last one when we looked.
+SELECT p.book, p.structure, p.round, max(p.change) AS change FROM records_pending AS p
+GROUP BY p.book, p.structure, p.round
+ORDER BY p.book, p.structure, p.round LIMIT %(most)s
 
 -- name: claim
--- How far an upload is merged, locked for whoever goes on.
-SELECT p.merged, p.at FROM records_pending AS p
-WHERE p.book = %(book)s AND p.structure = %(structure)s AND p.round = %(round)s AND p.change = %(change)s FOR UPDATE
+-- The first uploads of a round that are not merged yet, locked for whoever goes on.
+SELECT p.change, p.upload, p.merged, p.at, p.sums FROM records_pending AS p
+WHERE p.book = %(book)s AND p.structure = %(structure)s AND p.round = %(round)s AND p.change <= %(change)s
+ORDER BY p.change LIMIT %(most)s FOR UPDATE
 
 -- name: unhurried
 -- Lets a part commit before it is on disk: whoever builds on it waits for both, and a crash only has it merged again.
@@ -19,15 +54,20 @@ WHERE s.book = %(book)s AND s.upload = %(upload)s AND s.key > %(after)s
 ORDER BY s.key, s.metric OFFSET %(rows)s LIMIT 1
 
 -- name: merge
--- Adds a part of an upload's sums to those of its round, row by row in the order in which whoever counts takes them: so they
--- may wait for each other, and never in a circle.
+-- Adds what uploads added to the sums of their round, row by row in the order in which every merger takes them: so two of them
+-- wait for each other, and never in a circle. Nobody who counts is among them.
 INSERT INTO records_aggregate AS a (
     book, structure, round, key, organisation, metric, count, total, least, most, latest, latest_change, first_at, last_at
 )
-SELECT s.book, %(structure)s, %(round)s, s.key, s.organisation, s.metric, s.count, s.total, s.least, s.most, s.latest,
-    %(change)s AS latest_change, %(at)s AS first_at, %(at)s AS last_at
-FROM records_staged AS s
-WHERE s.book = %(book)s AND s.upload = %(upload)s AND s.key > %(after)s AND (%(until)s::text IS NULL OR s.key <= %(until)s)
+SELECT %(book)s, %(structure)s, %(round)s, s.key, s.organisation, s.metric, sum(s.count)::bigint, sum(s.total), min(s.least),
+    max(s.most), (array_agg(s.latest ORDER BY p.change DESC) FILTER (WHERE s.latest IS NOT NULL))[1], max(p.change),
+    min(p.at), max(p.at)
+FROM unnest(%(changes)s::bigint[], %(uploads)s::uuid[], %(at)s::timestamptz[]) AS p (change, upload, at)
+CROSS JOIN LATERAL (
+    SELECT w.key, w.organisation, w.metric, w.count, w.total, w.least, w.most, w.latest FROM records_staged AS w
+    WHERE w.book = %(book)s AND w.upload = p.upload AND w.key > %(after)s AND w.key <= %(until)s OFFSET 0
+) AS s
+GROUP BY s.key, s.organisation, s.metric
 ORDER BY s.key, s.organisation, s.metric
 ON CONFLICT (book, structure, round, key, organisation, metric) DO UPDATE
 SET count = a.count + excluded.count, total = a.total + excluded.total, least = least(a.least, excluded.least),
@@ -42,34 +82,9 @@ SET count = a.count + excluded.count, total = a.total + excluded.total, least = 
 -- name: go_on
 -- How far an upload is merged now.
 UPDATE records_pending SET merged = %(until)s
-WHERE book = %(book)s AND structure = %(structure)s AND round = %(round)s AND change = %(change)s
+WHERE book = %(book)s AND structure = %(structure)s AND round = %(round)s AND change = ANY(%(changes)s::bigint[])
 
 -- name: done
--- An upload whose sums are all merged.
+-- Uploads whose sums are all merged.
 DELETE FROM records_pending
-WHERE book = %(book)s AND structure = %(structure)s AND round = %(round)s AND change = %(change)s
-
--- name: count_rows
--- How many sums an upload has, counted up to a limit.
-SELECT count(*) AS count FROM (
-    SELECT FROM records_staged AS s WHERE s.book = %(book)s AND s.upload = %(upload)s LIMIT %(most)s
-) AS n
-
--- name: wait
--- Uploads whose sums are to be merged later: whoever reads adds them until then.
-INSERT INTO records_pending (book, structure, round, change, upload, at)
-SELECT %(book)s, w.structure, w.round, w.change, w.upload, w.at
-FROM unnest(%(structures)s::int[], %(rounds)s::bigint[], %(changes)s::bigint[], %(uploads)s::uuid[], %(at)s::timestamptz[])
-    AS w (structure, round, change, upload, at)
-
--- name: set_aside
--- What an upload, or a part of it, adds to what is still to be counted of it.
-INSERT INTO records_staged AS s (book, upload, key, metric, organisation, count, total, least, most, latest)
-SELECT %(book)s, %(upload)s, n.key, n.metric, %(organisation)s, n.count, n.total, n.least, n.most, n.latest
-FROM unnest(
-    string_to_array(%(keys)s, U&'\000A'), %(metrics)s::int[], %(counts)s::bigint[], %(totals)s::numeric[], %(least)s::numeric[],
-    %(most)s::numeric[], %(latest)s::text[]
-) AS n (key, metric, count, total, least, most, latest)
-ON CONFLICT (book, upload, key, metric) DO UPDATE
-SET count = s.count + excluded.count, total = s.total + excluded.total, least = least(s.least, excluded.least),
-    most = greatest(s.most, excluded.most), latest = coalesce(excluded.latest, s.latest)
+WHERE book = %(book)s AND structure = %(structure)s AND round = %(round)s AND change = ANY(%(changes)s::bigint[])

@@ -12,13 +12,12 @@ from typing import Literal
 import msgspec
 
 from clearhouse.asking import Asked
-from clearhouse.kernel.cuts import cuts
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.refusals import Refusal
 from clearhouse.slices.records import bookings, structures
 from clearhouse.slices.records.refusals import RoundUnknown
-from clearhouse.slices.records.structures import Structure, cut_of
+from clearhouse.slices.records.structures import Structure
 
 LAST = 2**62
 _sql = Statements.of("clearhouse.slices.records", "rounds.sql")
@@ -80,17 +79,16 @@ async def _pass(
     tx: Tx, asked: Sequence[Asked[End]], operation: Literal["Settle", "Clear"], at: datetime
 ) -> dict[int, Ended]:
     commands = [each.command for each in asked]
-    places = await cuts.move(tx, [cut_of(each.settleid) for each in commands], at)
-    numbers, by = [each.number for each in commands], [each.by for each in commands]
-    heads = await structures.advance(tx, numbers, operation, by, counts=[1] * len(numbers), at=at)
-    found = [
-        Ended(places[cut_of(each.settleid)] - 1, heads[each.number].changes, heads[each.number].at) for each in commands
-    ]
+    steps = [structures.Step(each.settleid, each.number, each.by) for each in commands]
+    heads = await structures.end_rounds(tx, steps, operation, at)
+    found = [Ended(head.round - 1, head.changes, head.at) for head in (heads[each.number] for each in commands)]
     until = [ended.at + timedelta(hours=each.dispute_hours) for ended, each in zip(found, commands, strict=True)]
-    await tx.do(
+    numbers = [each.number for each in commands]
+    tx.later(
         _sql["end"], book=tx.book, structures=numbers, rounds=[each.round for each in found],
-        changes=[each.change for each in found], at=[each.at for each in found], by=by, until=until, operation=operation,
-        ended="settled" if operation == "Settle" else "cleared", settled=[heads[number].settled_at for number in numbers],
+        changes=[each.change for each in found], at=[each.at for each in found], by=[each.by for each in commands],
+        until=until, operation=operation, ended="settled" if operation == "Settle" else "cleared",
+        settled=[heads[number].settled_at for number in numbers], added=[heads[number].added for number in numbers],
     )  # fmt: skip
     if operation == "Settle":
         bookings.owe(tx, [(each.number, ended.round) for each, ended in zip(commands, found, strict=True) if each.books])

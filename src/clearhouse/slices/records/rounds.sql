@@ -5,16 +5,16 @@ WITH ended AS (
     SELECT %(book)s, r.structure, r.round, %(ended)s, r.change, r.at, r.by_whom, r.until
     FROM unnest(
         %(structures)s::int[], %(rounds)s::bigint[], %(changes)s::bigint[], %(at)s::timestamptz[], %(by)s::text[],
-        %(until)s::timestamptz[], %(settled)s::timestamptz[]
-    ) AS r (structure, round, change, at, by_whom, until, settled)
+        %(until)s::timestamptz[]
+    ) AS r (structure, round, change, at, by_whom, until)
 )
 
-INSERT INTO records_change (book, structure, change, operation, round, at, by_whom, settled_at)
-SELECT %(book)s, r.structure, r.change, %(operation)s, r.round, r.at, r.by_whom, r.settled
+INSERT INTO records_change (book, structure, change, operation, round, at, by_whom, settled_at, added)
+SELECT %(book)s, r.structure, r.change, %(operation)s, r.round, r.at, r.by_whom, r.settled, r.added
 FROM unnest(
     %(structures)s::int[], %(rounds)s::bigint[], %(changes)s::bigint[], %(at)s::timestamptz[], %(by)s::text[],
-    %(until)s::timestamptz[], %(settled)s::timestamptz[]
-) AS r (structure, round, change, at, by_whom, until, settled)
+    %(settled)s::timestamptz[], %(added)s::bigint[]
+) AS r (structure, round, change, at, by_whom, settled, added)
 
 -- name: rounds
 -- Settled rounds of a structure, newest first.

@@ -1,22 +1,29 @@
 -- name: due
--- Structures whose open round has had so many changes since its last snapshot, or since it began.
+-- Structures whose open round has had so many changes, or so many sums added to, since its last snapshot or since it began; and
+-- at least as many sums as that snapshot has.
 SELECT s.book, s.number AS structure, s.changes AS change, b.round, b.base
 FROM records_structure AS s
 CROSS JOIN LATERAL (
-    SELECT c.round, greatest(
+    SELECT c.round, coalesce(n.cells, 0) AS cells, greatest(
         coalesce((
             SELECT e.change FROM records_round AS e
             WHERE e.book = s.book AND e.structure = s.number AND e.round = c.round - 1
         ), 0),
-        coalesce((
-            SELECT n.change FROM records_snapshot AS n
-            WHERE n.book = s.book AND n.structure = s.number ORDER BY n.change DESC LIMIT 1
-        ), 0)
+        coalesce(n.change, 0)
     ) AS base
     FROM records_change AS c
+    LEFT JOIN LATERAL (
+        SELECT l.change, l.cells, l.round FROM records_snapshot AS l
+        WHERE l.book = s.book AND l.structure = s.number ORDER BY l.change DESC LIMIT 1
+    ) AS n ON n.round = c.round
     WHERE c.book = s.book AND c.structure = s.number AND c.change = s.changes AND c.operation = 'Update'
 ) AS b
-WHERE s.changes - b.base >= %(changes)s
+CROSS JOIN LATERAL (
+    SELECT s.added - coalesce((
+        SELECT c.added FROM records_change AS c WHERE c.book = s.book AND c.structure = s.number AND c.change = b.base
+    ), 0) AS sums
+) AS a
+WHERE (s.changes - b.base >= %(changes)s OR a.sums >= %(sums)s) AND a.sums >= b.cells
 ORDER BY s.book, s.number
 
 -- name: outweigh
@@ -46,3 +53,7 @@ INSERT INTO records_snapshot_cell (
 SELECT %(book)s, %(structure)s, %(change)s, t.key, t.organisation, t.metric, t.count, t.total, t.least, t.most, t.latest,
     t.first_at, t.last_at
 FROM records_then(%(book)s, %(structure)s, %(base)s, %(change)s) AS t
+
+-- name: taken
+-- How many cells a snapshot has.
+UPDATE records_snapshot SET cells = %(cells)s WHERE book = %(book)s AND structure = %(structure)s AND change = %(change)s

@@ -4,7 +4,6 @@ Promises: what is staged is in no sum; an upload that breaks off counts nothing,
 its id.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,12 +16,12 @@ from clearhouse import clock, ids
 from clearhouse.asking import Asked
 from clearhouse.kernel.access import books
 from clearhouse.kernel.db.database import Database, Tx
-from clearhouse.kernel.db.faults import DatabaseFault
+from clearhouse.kernel.db.loops import one_by_one
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.refusals import Refusal
 from clearhouse.slices.records import identities, merging, uploads
 from clearhouse.slices.records.identities import Brought
-from clearhouse.slices.records.merging import Waiting
+from clearhouse.slices.records.merging import Aside, Waiting
 from clearhouse.slices.records.parsing import Parsed
 from clearhouse.slices.records.refusals import RecordReused, UploadOvertaken, UploadReused, UploadUnknown
 from clearhouse.slices.records.uploads import Counted, Kept
@@ -77,8 +76,9 @@ class _Held:
 
 
 @dataclass(frozen=True, slots=True)
-class _Repeated:
+class _Whole:
     repeated: int
+    sums: int
 
 
 async def stage(tx: Tx, asked: Sequence[Asked[Stage]], at: datetime) -> list[Staged | Refusal]:
@@ -100,7 +100,7 @@ async def _stage(tx: Tx, part: Stage, at: datetime) -> Staged | Refusal:
         )
     if not await tx.do(
         _sql["grow"], book=tx.book, id=part.upload, count=part.parsed.records, before=part.before, so_far=part.so_far,
-        digest=part.digest,
+        digest=part.digest, sums=len(part.parsed.sums),
     ):  # fmt: skip
         kept = await uploads.find(tx, [part.upload])
         there = bool(kept) and (kept[0].state, kept[0].records, kept[0].digest) == ("staged", count, part.digest)
@@ -119,7 +119,7 @@ async def _sifted(tx: Tx, part: Stage) -> Refusal | None:
         return repeated
     left = await uploads.left(tx, part.settleid, part.parsed, repeated)
     uploads.keep(tx, [(part.upload, part.before + before, keys, bodies) for before, keys, bodies in left.runs])
-    merging.set_aside(tx, part.upload, apart, left.parsed.sums)
+    merging.set_aside(tx, [Aside(part.upload, apart, left.parsed.sums)], more=part.before > 0)
     if left.repeated:
         tx.later(_sql["skip"], book=tx.book, id=part.upload, repeated=left.repeated)
     return None
@@ -129,12 +129,12 @@ async def finish(tx: Tx, asked: Sequence[Asked[Finish]], at: datetime) -> list[C
     """Count uploads of which every part is there; all of their cuts and structures are taken at once, and in order."""
     first = {each.command.upload: each.command for each in reversed(asked)}
     fresh: dict[int, Counted] = {}
-    ready: list[tuple[Finish, int]] = []
+    ready: list[tuple[Finish, _Whole]] = []
     for own in sorted(first):
         values = {"id": own, "digest": first[own].digest, "records": first[own].records}
-        mine = await tx.row(_sql["finish"], _Repeated, book=tx.book, **values)
+        mine = await tx.row(_sql["finish"], _Whole, book=tx.book, **values)
         if mine is not None:
-            ready.append((first[own], mine.repeated))
+            ready.append((first[own], mine))
     if ready:
         fresh = await _counted(tx, ready, at)
     others = [each.command.upload for each in asked if id(each.command) not in fresh]
@@ -142,22 +142,19 @@ async def finish(tx: Tx, asked: Sequence[Asked[Finish]], at: datetime) -> list[C
     return [fresh.get(id(each.command)) or _before(each.command, kept.get(each.command.upload)) for each in asked]
 
 
-async def _counted(tx: Tx, ready: Sequence[tuple[Finish, int]], at: datetime) -> dict[int, Counted]:
-    """Count these; of a structure's, one at most is merged at once, so that sums are taken in their order."""
-    few = {whole.structure: whole for whole, _ in reversed(ready) if await merging.at_once(tx, whole.upload)}
-    places, heads = await uploads.numbered(tx, [whole for whole, _ in ready], at)
+async def _counted(tx: Tx, ready: Sequence[tuple[Finish, _Whole]], at: datetime) -> dict[int, Counted]:
+    places, heads = await uploads.numbered(tx, [each for each, _ in ready], at, sums=[whole.sums for _, whole in ready])
     noted: list[uploads.Noted] = []
-    waiting: list[tuple[Finish, Waiting]] = []
-    for (whole, repeated), (change, round_) in zip(ready, places, strict=True):
-        noted.append(uploads.Noted(whole.upload, change, round_, whole.records - repeated, repeated, whole.by))
-        waiting.append((whole, Waiting(whole.structure, round_, change, whole.upload, heads[whole.structure].at)))
-    uploads.note(tx, noted, [heads[whole.structure] for whole, _ in ready])
-    merging.wait(tx, [each for whole, each in waiting if few.get(whole.structure) is not whole])
-    for number in sorted(few):
-        merging.add(tx, next(each for whole, each in waiting if whole is few[number]))
+    waiting: list[Waiting] = []
+    for (each, whole), (change, round_, added) in zip(ready, places, strict=True):
+        records = each.records - whole.repeated
+        noted.append(uploads.Noted(each.upload, change, round_, added, records, whole.repeated, each.by))
+        waiting.append(Waiting(each.structure, round_, change, each.upload, heads[each.structure].at, whole.sums))
+    uploads.note(tx, noted, [heads[each.structure] for each, _ in ready])
+    merging.wait(tx, waiting)
     return {
-        id(whole): Counted(ids.text("upl", each.id), each.change, each.round, each.records, each.repeated)
-        for (whole, _), each in zip(ready, noted, strict=True)
+        id(each): Counted(ids.text("upl", one.id), one.change, one.round, one.records, one.repeated)
+        for (each, _), one in zip(ready, noted, strict=True)
     }
 
 
@@ -194,20 +191,18 @@ async def forget(tx: Tx, before: datetime, *, most: int = 100) -> int:
 
 async def sweep(database: Database) -> None:
     """Drop what broke off a day ago and never came again, now and then, until cancelled."""
-    while True:
-        try:
-            await forget_all(database, clock.now() - timedelta(hours=HOURS_KEPT))
-        except DatabaseFault as fault:
-            _log.warning("broken uploads not dropped, tried again later", reason=str(fault))
-        await asyncio.sleep(SECONDS_BETWEEN)
+    await database.loops.forever(
+        "forget_uploads", lambda: forget_all(database, clock.now() - timedelta(hours=HOURS_KEPT)), SECONDS_BETWEEN
+    )
 
 
 async def forget_all(database: Database, before: datetime) -> int:
     """Drop such uploads of every book; return how many."""
     async with database.writing() as tx:
         numbers = await books.numbers(tx)
-    count = 0
-    for number in numbers:
+
+    async def here(number: int) -> int:
         async with database.writing(book=number) as tx:
-            count += await forget(tx, before)
-    return count
+            return await forget(tx, before)
+
+    return await one_by_one(numbers, here)

@@ -6,7 +6,7 @@ ON CONFLICT (book, id) DO NOTHING
 
 -- name: grow
 -- One part more of an upload, if it is the next one of what came so far, and nobody took any of it.
-UPDATE records_upload SET records = records + %(count)s, digest = %(digest)s
+UPDATE records_upload SET records = records + %(count)s, sums = sums + %(sums)s, digest = %(digest)s
 WHERE book = %(book)s AND id = %(id)s AND state = 'staged' AND records = %(before)s AND digest = %(so_far)s AND NOT robbed
 
 -- name: skip
@@ -14,8 +14,8 @@ WHERE book = %(book)s AND id = %(id)s AND state = 'staged' AND records = %(befor
 UPDATE records_upload SET repeated = repeated + %(repeated)s WHERE book = %(book)s AND id = %(id)s AND state = 'staged'
 
 -- name: finish
--- An upload whose parts are all there, locked until we commit, and how many of its records had been counted before.
-SELECT u.repeated FROM records_upload AS u
+-- An upload whose parts are all there, locked until we commit: how many of its records had been counted before, and its sums.
+SELECT u.repeated, u.sums FROM records_upload AS u
 WHERE u.book = %(book)s AND u.id = %(id)s AND u.state = 'staged' AND u.records = %(records)s AND u.digest = %(digest)s
     AND NOT u.robbed
 FOR UPDATE

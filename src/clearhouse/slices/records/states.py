@@ -1,11 +1,12 @@
 """States: what a structure's sums are, were after any change, or were at any instant; and its history, change by change.
 
-Promise: a past state is the sum of what each change added, and never changes; it costs by what was added since the snapshot
-before it, however long its round was. What waits to be merged is in every answer.
+Promises: a past state is the sum of what each change added, and never changes; it costs by what was added since the snapshot
+before it, however long its round was. A page of the history looks at no keys but those that it shows. What waits to be
+merged is in every answer.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from typing import Any, cast
@@ -66,16 +67,21 @@ class _Key:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Touched:
+    change: int
+    key: str
+
+
 _Summed = dict[str, dict[str, list[Cell]]]
 
 
 async def aggregates(tx: Tx, structure: Structure, round_: int) -> dict[str, Any]:
     """Return the sums of a round as they are, by key and metric."""
-    if structure.aggregating.counts and not await _pending(tx, structure, round_):
-        values: dict[str, object] = {
-            "book": tx.book, "structure": structure.number, "round": round_, "most": EVERY,
-        }  # fmt: skip
-        rows = cast("list[tuple[str, int, int]]", await tx.tuples(_sql["counts"], values))  # as the statement has them
+    if structure.aggregating.counts:
+        values: dict[str, object] = {"book": tx.book, "structure": structure.number, "round": round_, "most": EVERY}
+        statement = _sql["counts_whole" if await _pending(tx, structure, round_) else "counts"]
+        rows = cast("list[tuple[str, int, int]]", await tx.tuples(statement, values))  # as the statement has them
         found: dict[str, Any] = {}
         for key, metric, count in rows:
             found.setdefault(key, {})[structure.metrics[metric]] = structure.aggregating.show([Cell("", count)])
@@ -96,9 +102,14 @@ async def cells(tx: Tx, structure: Structure, round_: int, change: int | None = 
 
 async def _cells_then(tx: Tx, structure: Structure, round_: int, change: int) -> Cells:
     values: dict[str, object] = {"book": tx.book, "structure": structure.number, "change": change}
-    base = await tx.row(_sql["base"], _Start, **values, round=round_)
-    rows = await tx.rows(_sql["cells_then"], _Row, **values, base=0 if base is None else base.change)
+    rows = await tx.rows(_sql["cells_then"], _Row, **values, base=await _start(tx, structure, round_, change))
     return _by_key(rows, structure)
+
+
+async def _start(tx: Tx, structure: Structure, round_: int, change: int) -> int:
+    """Return the last change up to one of which there is a snapshot, or with which the round before ended."""
+    base = await tx.row(_sql["base"], _Start, book=tx.book, structure=structure.number, round=round_, change=change)
+    return 0 if base is None else base.change
 
 
 async def _pending(tx: Tx, structure: Structure, round_: int) -> bool:
@@ -125,16 +136,11 @@ async def current(tx: Tx, structure: Structure) -> dict[str, Any]:
 async def after(tx: Tx, structure: Structure, change: int) -> dict[str, Any]:
     """Return a structure as it stands after an upload, with all of its sums, or of many, with those that it touched."""
     values: dict[str, object] = {"book": tx.book, "structure": structure.number, "round": structure.round}
-    if await _pending(tx, structure, structure.round):
-        count = await tx.row(_sql["count_keys_whole"], _Count, **values)
-    else:
-        count = await tx.row(_sql["count_keys"], _Count, **values, most=KEYS_SHOWN_MAX + 1)
+    count = await tx.row(_sql["count_keys"], _Count, **values, most=KEYS_SHOWN_MAX + 1)
     if count is None or count.count <= KEYS_SHOWN_MAX:
         return await current(tx, structure)
-    touched = await tx.rows(
-        _sql["touched"], _Key, book=tx.book, structure=structure.number, change=change, most=KEYS_SHOWN_MAX
-    )
-    rows = await tx.rows(_sql["cells_of"], _Row, **values, keys=[each.key for each in touched])
+    touched = await _touched(tx, structure, after=change - 1, until=change, most=KEYS_SHOWN_MAX)
+    rows = await tx.rows(_sql["cells_of"], _Row, **values, keys=touched.get(change, []))
     return _with(structure.shown(), shown(_by_key(rows, structure), structure.aggregating)) | {"partial": True}
 
 
@@ -159,34 +165,72 @@ async def history(tx: Tx, structure: Structure, *, before: int = EVERY, most: in
 
 
 async def _unfolded(tx: Tx, structure: Structure, updates: Sequence[Change]) -> dict[int, dict[str, Any]]:
-    """Return the sums after each of a round's updates, in order: those after the first, and then what each added."""
-    first, last = updates[0], updates[-1]
-    base = await cells(tx, structure, first.round, first.change)
-    there: _Summed = {key: {name: list(its) for name, its in metrics.items()} for key, metrics in base.items()}
-    values = {"book": tx.book, "structure": structure.number}
-    rows = await tx.rows(_sql["deltas"], _Row, **values, after=first.change - 1, until=last.change)
+    """Return what is shown of a round after each of these updates, in order, and look at no other keys."""
+    last, base = updates[-1].change, await _start(tx, structure, updates[0].round, updates[0].change - 1)
+    keys = await _shown_keys(tx, structure, updates, base)
+    wanted = sorted({key for its in keys.values() for key in its.keys})
+    values: dict[str, object] = {"book": tx.book, "structure": structure.number, "keys": wanted}
+    rows = await tx.rows(_sql["snapshot_cells"], _Row, **values, base=base)
+    rows += await tx.rows(_sql["added_to"], _Row, **values, after=base, until=last)
     by_change = {change: list(its) for change, its in groupby(rows, key=lambda row: row.change)}
+    there: _Summed = {}
     found: dict[int, dict[str, Any]] = {}
-    for each in updates:
-        added = by_change.get(each.change, [])
-        if each is not first:
-            for row in added:
-                _add(there, row, structure, each.at)
-        few = len(there) <= KEYS_SHOWN_MAX
-        keys: Iterable[str] = there if few else sorted({row.key for row in added})[:KEYS_SHOWN_MAX]
-        part = shown({key: there[key] for key in sorted(keys)}, structure.aggregating)
-        found[each.change] = ({"aggregates": part} if part else {}) | ({} if few else {"partial": True})
+    for change in sorted(by_change.keys() | keys.keys()):
+        for row in by_change.get(change, []):
+            _add(there, row, structure)
+        if change in keys:
+            its = {key: there[key] for key in keys[change].keys if key in there}
+            aggregates_ = {"aggregates": shown(its, structure.aggregating)} if its else {}
+            found[change] = aggregates_ | ({"partial": True} if keys[change].partial else {})
     return found
 
 
-def _add(there: _Summed, row: _Row, structure: Structure, at_: datetime) -> None:
-    its = there.setdefault(row.key, {}).setdefault(structure.metrics[row.metric], [])
-    new = _cell(replace(row, first_at=at_, last_at=at_))
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """The keys of a round that are shown after a change, in order; of many, those that it touched."""
+
+    keys: Sequence[str]
+    partial: bool
+
+
+async def _shown_keys(tx: Tx, structure: Structure, updates: Sequence[Change], base: int) -> dict[int, _Keys]:
+    """Return which keys are shown after each update: all that there were, as long as they were few."""
+    most, values = KEYS_SHOWN_MAX + 1, {"book": tx.book, "structure": structure.number}
+    ever = {each.key for each in await tx.rows(_sql["snapshot_keys"], _Key, **values, base=base, most=most)}
+    after = base if len(ever) <= KEYS_SHOWN_MAX else updates[0].change - 1
+    touched = await _touched(tx, structure, after=after, until=updates[-1].change, most=most)
+    wanted = {each.change for each in updates}
+    found: dict[int, _Keys] = {}
+    for change in sorted(touched.keys() | wanted):
+        its = touched.get(change, [])
+        ever.update(its if len(ever) <= KEYS_SHOWN_MAX else ())
+        if change in wanted:
+            few = len(ever) <= KEYS_SHOWN_MAX
+            found[change] = _Keys(sorted(ever) if few else its[:KEYS_SHOWN_MAX], partial=not few)
+    return found
+
+
+async def _touched(tx: Tx, structure: Structure, *, after: int, until: int, most: int) -> dict[int, list[str]]:
+    values: dict[str, object] = {
+        "book": tx.book,
+        "structure": structure.number,
+        "after": after,
+        "until": until,
+        "most": most,
+    }
+    found: dict[int, list[str]] = {}
+    for row in await tx.rows(_sql["touched"], _Touched, **values):
+        found.setdefault(row.change, []).append(row.key)
+    return found
+
+
+def _add(there: _Summed, row: _Row, structure: Structure) -> None:
+    its, new = there.setdefault(row.key, {}).setdefault(structure.metrics[row.metric], []), _cell(row)
     for place, old in enumerate(its):
         if old.organisation == new.organisation:
             sum_ = merged(_sum(old), _sum(new))
             its[place] = Cell(
-                old.organisation, sum_.count, sum_.total, sum_.least, sum_.most, sum_.latest, old.first_at, at_
+                old.organisation, sum_.count, sum_.total, sum_.least, sum_.most, sum_.latest, old.first_at, new.last_at
             )
             return
     its.append(new)

@@ -16,6 +16,7 @@ import msgspec
 from clearhouse import money
 from clearhouse.asking import Asked
 from clearhouse.kernel.cuts import cuts
+from clearhouse.kernel.db.arrays import array, texts
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.refusals import Refusal
@@ -110,12 +111,14 @@ class Structure:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a structure stands after a change."""
+    """Where a structure stands after a change: `added` is how many sums all of them added to, `round` the open one."""
 
     number: int
     changes: int
+    added: int
     at: datetime
     settled_at: datetime
+    round: int
 
 
 def seconds(at: datetime) -> int:
@@ -195,12 +198,34 @@ async def structures(tx: Tx, *, after: str, most: int) -> list[Structure]:
     return await tx.rows(_sql["structures"], Structure, book=tx.book, after=after, most=most)
 
 
-async def advance(
-    tx: Tx, numbers: Sequence[int], operation: str, by: Sequence[str], *, counts: Sequence[int], at: datetime
-) -> dict[int, Head]:
-    """Give numbers to so many changes of each structure; they stay locked until we commit."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Changes that a structure is to make: how many, to how many sums they add, and by whom the last one is."""
+
+    settleid: str
+    number: int
+    by: str
+    count: int = 1
+    added: int = 0
+
+
+async def count_on(tx: Tx, steps: Sequence[Step], at: datetime) -> dict[int, Head]:
+    """Enter the cuts of structures, and then lock all of them and number their uploads: in one round trip."""
+    cuts.enter_next(tx, sorted({cut_of(each.settleid) for each in steps}))
+    return await _advance(tx, steps, "Update", at)
+
+
+async def end_rounds(tx: Tx, steps: Sequence[Step], operation: str, at: datetime) -> dict[int, Head]:
+    """Move the cuts of structures on, and then lock all of them and number what ended their rounds: in one round trip."""
+    cuts.move_next(tx, sorted({cut_of(each.settleid) for each in steps}), at)
+    return await _advance(tx, steps, operation, at)
+
+
+async def _advance(tx: Tx, steps: Sequence[Step], operation: str, at: datetime) -> dict[int, Head]:
+    """Give numbers to changes; their structures stay locked until we commit: who is next waits for that, so be quick."""
     rows = await tx.rows(
-        _sql["advance"], Head, book=tx.book, numbers=list(numbers), counts=list(counts), by=list(by), operation=operation,
-        settles=operation == "Settle", at=at,
+        _sql["advance"], Head, book=tx.book, numbers=array([each.number for each in steps]),
+        counts=array([each.count for each in steps]), added=array([each.added for each in steps]),
+        by=texts([each.by for each in steps]), operation=operation, settles=operation == "Settle", at=at,
     )  # fmt: skip
     return {row.number: row for row in rows}

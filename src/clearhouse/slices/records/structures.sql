@@ -32,16 +32,19 @@ WHERE s.book = %(book)s AND s.settleid > %(after)s
 ORDER BY s.settleid LIMIT %(most)s
 
 -- name: advance
--- Numbers so many changes of each structure; they are locked in the order of their numbers. Time never goes back.
+-- Numbers so many changes of each structure; they are locked in the order of their numbers. Their cuts are held, so that the
+-- round of each is the one that it stays in until we commit. Time never goes back.
 UPDATE records_structure AS s
-SET changes = s.changes + n.count, operation = %(operation)s, at = greatest(s.at, %(at)s), by_whom = n.by_whom,
-    settled_at = CASE WHEN %(settles)s THEN greatest(s.at, %(at)s) ELSE s.settled_at END
+SET changes = s.changes + n.count, added = s.added + n.added, operation = %(operation)s, at = greatest(s.at, %(at)s),
+    by_whom = n.by_whom, settled_at = CASE WHEN %(settles)s THEN greatest(s.at, %(at)s) ELSE s.settled_at END
 FROM (
-    SELECT o.book, o.number, u.count, u.by_whom
-    FROM unnest(%(numbers)s::int[], %(counts)s::bigint[], %(by)s::text[]) AS u (number, count, by_whom)
+    SELECT o.book, o.number, u.count, u.added, u.by_whom, c.position
+    FROM unnest(%(numbers)s::int[], %(counts)s::bigint[], %(added)s::bigint[], %(by)s::text[])
+        AS u (number, count, added, by_whom)
     JOIN records_structure AS o ON o.book = %(book)s AND o.number = u.number
+    JOIN cut AS c ON c.book = o.book AND c.name = 'records:' || o.settleid
     ORDER BY o.number
     FOR NO KEY UPDATE OF o
 ) AS n
 WHERE s.book = n.book AND s.number = n.number
-RETURNING s.number, s.changes, s.at, s.settled_at
+RETURNING s.number, s.changes, s.added, s.at, s.settled_at, n.position AS round

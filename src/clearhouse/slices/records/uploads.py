@@ -1,8 +1,8 @@
 """Uploads: records that were sent at once, kept as they came, and counted whole or not at all.
 
 Promises: an upload that comes again under its id is answered and not counted again; a record that brought an id of its own
-is counted once in its structure; every record lands in exactly one round. What is large (keeping records) is written before
-the round is entered; what remains is one statement that costs by the keys it touches.
+is counted once in its structure; every record lands in exactly one round. What is large (records, and what they add) is
+written before the round is entered; what remains under it is a row or two, however many keys there are.
 """
 
 import hashlib
@@ -17,17 +17,16 @@ import msgspec
 
 from clearhouse import ids
 from clearhouse.asking import Asked
-from clearhouse.kernel.cuts import cuts
 from clearhouse.kernel.db.arrays import array, hexes, texts
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.refusals import Refusal
 from clearhouse.slices.records import identities, merging, structures
 from clearhouse.slices.records.identities import Brought, Left, Run
-from clearhouse.slices.records.merging import Waiting
-from clearhouse.slices.records.parsing import Parsed, Sum, lines_of, reader
+from clearhouse.slices.records.merging import Aside, Waiting
+from clearhouse.slices.records.parsing import Parsed, lines_of, reader
 from clearhouse.slices.records.refusals import UploadReused
-from clearhouse.slices.records.structures import Head, Structure, cut_of
+from clearhouse.slices.records.structures import Head, Step, Structure
 
 BETWEEN = "\x1e"
 _sql = Statements.of("clearhouse.slices.records", "uploads.sql")
@@ -82,11 +81,12 @@ class Own:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """An upload that is counted: in which change and round, how many records, and by whom."""
+    """An upload that is counted: in which change and round, after how many sums, how many records, and by whom."""
 
     id: UUID
     change: int
     round: int
+    added: int
     records: int
     repeated: int
     by: str
@@ -102,6 +102,12 @@ class _Going:
     repeated: int = 0
     change: int = 0
     round: int = 0
+    added: int = 0
+
+    @property
+    def sums(self) -> int:
+        """Return to how many sums it adds."""
+        return len(self.parsed.sums)
 
 
 def uploaded(
@@ -129,16 +135,17 @@ async def upload(tx: Tx, asked: Sequence[Asked[Upload]], at: datetime) -> list[C
     going, refused = await _sifted(tx, new)
     if going:
         keep(tx, [(each.asked.id, *run) for each in going for run in each.runs])
-        few = _set_aside(tx, going)
-        places, heads = await numbered(tx, [each.asked.command for each in going], at)
+        merging.set_aside(tx, [Aside(each.asked.id, _apart(each.asked.command), each.parsed.sums) for each in going])
+        places, heads = await numbered(tx, [each.asked.command for each in going], at, sums=[each.sums for each in going])
         for each, place in zip(going, places, strict=True):
-            each.change, each.round = place
-        count(tx, [_counted(each) for each in going if each in few], max(head.at for head in heads.values()))
-        merging.wait(tx, [_waiting(each, heads) for each in going if each not in few])
+            each.change, each.round, each.added = place
+        merging.wait(tx, [_waiting(each, heads) for each in going])
         noted = [
-            Noted(each.asked.id, each.change, each.round, each.parsed.records, each.repeated, each.asked.command.by)
+            Noted(
+                each.asked.id, each.change, each.round, each.added, each.parsed.records, each.repeated, each.asked.command.by
+            )
             for each in going
-        ]
+        ]  # fmt: skip
         note(tx, noted, [heads[each.asked.command.structure] for each in going])
     return await _answers(tx, asked, going, refused)
 
@@ -149,7 +156,7 @@ async def _opened(tx: Tx, asked: Sequence[Asked[Upload]], at: datetime) -> list[
         _sql["open_uploads"], Own, book=tx.book, at=at, ids=array([each.id for each in asked]),
         structures=array([each.structure for each in commands]), digests=hexes([each.digest for each in commands]),
         organisations=texts([each.organisation for each in commands]),
-        records=array([each.parsed.records for each in commands]),
+        records=array([each.parsed.records for each in commands]), sums=array([len(each.parsed.sums) for each in commands]),
     )  # fmt: skip
     new = {row.id for row in rows}
     first = {each.id: each for each in reversed(asked)}
@@ -193,22 +200,9 @@ def keep(tx: Tx, runs: Sequence[tuple[UUID, int, str, str]]) -> None:
         )  # fmt: skip
 
 
-def _set_aside(tx: Tx, going: Sequence[_Going]) -> list[_Going]:
-    """Keep what large uploads add, to be merged later; return the others, which are counted under the cut."""
-    few: list[_Going] = []
-    rows = 0
-    for each in sorted(going, key=lambda each: len(each.parsed.sums)):
-        rows += len(each.parsed.sums)
-        if len(each.parsed.sums) <= merging.ROWS_AT_ONCE and rows <= 2 * merging.ROWS_AT_ONCE:
-            few.append(each)
-        else:
-            merging.set_aside(tx, each.asked.id, _apart(each.asked.command), each.parsed.sums)
-    return few
-
-
 def _waiting(going: _Going, heads: dict[int, Head]) -> Waiting:
     number = going.asked.command.structure
-    return Waiting(number, going.round, going.change, going.asked.id, heads[number].at)
+    return Waiting(number, going.round, going.change, going.asked.id, heads[number].at, going.sums)
 
 
 def _apart(command: Upload) -> str:
@@ -234,59 +228,26 @@ class Counting(Protocol):
         ...
 
 
-async def numbered(tx: Tx, counting: Sequence[Counting], at: datetime) -> tuple[list[tuple[int, int]], dict[int, Head]]:
-    """Enter all of their cuts at once, lock all of their structures at once, and give each its change and round."""
-    places = await cuts.enter(tx, sorted({cut_of(each.settleid) for each in counting}))
-    counts = Counter(each.structure for each in counting)
-    last = {each.structure: each.by for each in counting}
-    heads = await structures.advance(
-        tx, list(counts), "Update", [last[number] for number in counts], counts=list(counts.values()), at=at
-    )
-    following = {number: head.changes - counts[number] for number, head in heads.items()}
-    found: list[tuple[int, int]] = []
-    for each in counting:
-        following[each.structure] += 1
-        found.append((following[each.structure], places[cut_of(each.settleid)]))
+async def numbered(
+    tx: Tx, counting: Sequence[Counting], at: datetime, *, sums: Sequence[int]
+) -> tuple[list[tuple[int, int, int]], dict[int, Head]]:
+    """Enter their cuts, lock their structures, and give each its change, its round, and how many sums there were by then."""
+    count, added = Counter[int](), Counter[int]()
+    last: dict[int, Counting] = {}
+    for each, its in zip(counting, sums, strict=True):
+        count[each.structure] += 1
+        added[each.structure] += its
+        last[each.structure] = each
+    steps = [Step(each.settleid, number, each.by, count[number], added[number]) for number, each in last.items()]
+    heads = await structures.count_on(tx, steps, at)
+    changes = {number: head.changes - count[number] for number, head in heads.items()}
+    before = {number: head.added - added[number] for number, head in heads.items()}
+    found: list[tuple[int, int, int]] = []
+    for each, its in zip(counting, sums, strict=True):
+        changes[each.structure] += 1
+        before[each.structure] += its
+        found.append((changes[each.structure], heads[each.structure].round, before[each.structure]))
     return found, heads
-
-
-@dataclass(frozen=True, slots=True)
-class Addition:
-    """What one change adds to the sums of a round."""
-
-    structure: int
-    round: int
-    change: int
-    organisation: str
-    sums: dict[tuple[str, int], Sum]
-
-
-def _counted(going: _Going) -> Addition:
-    command = going.asked.command
-    return Addition(command.structure, going.round, going.change, _apart(command), going.parsed.sums)
-
-
-def count(tx: Tx, additions: Sequence[Addition], at: datetime) -> None:
-    """Add to the sums, with the commit; the structures are locked."""
-    rows = [(each, key, metric, sum_) for each in additions for (key, metric), sum_ in each.sums.items()]
-    if not rows:
-        return
-    numbers = any(sum_.total is not None for *_, sum_ in rows)
-    latest = [sum_.latest for *_, sum_ in rows] if any(sum_.latest is not None for *_, sum_ in rows) else []
-    tx.later(
-        _sql["count"], book=tx.book, at=at,
-        structures=array([each.structure for each, *_ in rows]), rounds=array([each.round for each, *_ in rows]),
-        keys="\n".join([key for _, key, *_ in rows]), organisations=texts([each.organisation for each, *_ in rows]),
-        metrics=array([metric for *_, metric, _ in rows]), changes=array([each.change for each, *_ in rows]),
-        counts=array([sum_.count for *_, sum_ in rows]), totals=_numbers(rows, "total", numbers=numbers),
-        least=_numbers(rows, "least", numbers=numbers), most=_numbers(rows, "most", numbers=numbers), latest=latest,
-    )  # fmt: skip
-
-
-def _numbers(rows: Sequence[tuple[Addition, str, int, Sum]], name: str, *, numbers: bool) -> str:
-    return array(
-        [getattr(sum_, name) if getattr(sum_, name) is not None else "NULL" for *_, sum_ in rows] if numbers else ()
-    )
 
 
 def note(tx: Tx, noted: Sequence[Noted], heads: Sequence[Head]) -> None:
@@ -296,7 +257,7 @@ def note(tx: Tx, noted: Sequence[Noted], heads: Sequence[Head]) -> None:
     tx.later(
         _sql["note"], book=tx.book, structures=array(numbers), changes=array(changes), rounds=array(rounds),
         uploads=array(own), by=texts([each.by for each in noted]), at=[head.at for head in heads],
-        settled=[head.settled_at for head in heads],
+        settled=[head.settled_at for head in heads], added=array([each.added for each in noted]),
     )  # fmt: skip
     tx.later(
         _sql["mark_counted"], book=tx.book, ids=array(own), changes=array(changes), rounds=array(rounds),

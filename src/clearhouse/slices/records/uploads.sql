@@ -2,10 +2,12 @@
 
 -- name: open_uploads
 -- Uploads that nobody has sent before; of two at once the later one waits here, and then finds the first.
-INSERT INTO records_upload (book, id, structure, state, digest, organisation, records, at)
-SELECT %(book)s, u.id, u.structure, 'staged', u.digest, u.organisation, u.records, %(at)s
-FROM unnest(%(ids)s::uuid[], %(structures)s::int[], %(digests)s::bytea[], %(organisations)s::text[], %(records)s::bigint[])
-    AS u (id, structure, digest, organisation, records)
+INSERT INTO records_upload (book, id, structure, state, digest, organisation, records, sums, at)
+SELECT %(book)s, u.id, u.structure, 'staged', u.digest, u.organisation, u.records, u.sums, %(at)s
+FROM unnest(
+    %(ids)s::uuid[], %(structures)s::int[], %(digests)s::bytea[], %(organisations)s::text[], %(records)s::bigint[],
+    %(sums)s::bigint[]
+) AS u (id, structure, digest, organisation, records, sums)
 ORDER BY u.id
 ON CONFLICT (book, id) DO NOTHING
 RETURNING id
@@ -26,45 +28,14 @@ FROM unnest(
 CROSS JOIN LATERAL unnest(string_to_array(u.keys, U&'\000A'), string_to_array(u.bodies, U&'\000A'))
     WITH ORDINALITY AS r (key, body, place)
 
--- name: count
--- Remembers what each change adds, and adds it to the sums of its round, row by row in one order: the structures are locked
--- already, but what is merged meanwhile is not.
-WITH new AS (
-    SELECT n.structure, n.round, n.key, n.organisation, n.metric, n.change, n.count, n.total, n.least, n.most, n.latest
-    FROM unnest(
-        %(structures)s::int[], %(rounds)s::bigint[], string_to_array(%(keys)s, U&'\000A'), %(organisations)s::text[],
-        %(metrics)s::int[], %(changes)s::bigint[], %(counts)s::bigint[], %(totals)s::numeric[], %(least)s::numeric[],
-        %(most)s::numeric[], %(latest)s::text[]
-    ) AS n (structure, round, key, organisation, metric, change, count, total, least, most, latest)
-), kept AS (
-    INSERT INTO records_delta (
-        book, structure, round, key, organisation, metric, change, count, total, least, most, latest
-    )
-    SELECT %(book)s, n.structure, n.round, n.key, n.organisation, n.metric, n.change, n.count, n.total, n.least, n.most, n.latest
-    FROM new AS n
-)
-
-INSERT INTO records_aggregate AS a (
-    book, structure, round, key, organisation, metric, count, total, least, most, latest, latest_change, first_at, last_at
-)
-SELECT %(book)s, n.structure, n.round, n.key, n.organisation, n.metric, sum(n.count)::bigint, sum(n.total), min(n.least),
-    max(n.most), (array_agg(n.latest ORDER BY n.change DESC))[1], max(n.change), %(at)s AS first_at, %(at)s AS last_at
-FROM new AS n
-GROUP BY n.structure, n.round, n.key, n.organisation, n.metric
-ORDER BY n.structure, n.round, n.key COLLATE "C", n.organisation COLLATE "C", n.metric
-ON CONFLICT (book, structure, round, key, organisation, metric) DO UPDATE
-SET count = a.count + excluded.count, total = a.total + excluded.total, least = least(a.least, excluded.least),
-    most = greatest(a.most, excluded.most), latest = coalesce(excluded.latest, a.latest),
-    latest_change = excluded.latest_change, last_at = excluded.last_at
-
 -- name: note
 -- Uploads as changes of their structures.
-INSERT INTO records_change (book, structure, change, operation, round, upload, at, by_whom, settled_at)
-SELECT %(book)s, c.structure, c.change, 'Update', c.round, c.upload, c.at, c.by_whom, c.settled_at
+INSERT INTO records_change (book, structure, change, operation, round, upload, at, by_whom, settled_at, added)
+SELECT %(book)s, c.structure, c.change, 'Update', c.round, c.upload, c.at, c.by_whom, c.settled_at, c.added
 FROM unnest(
     %(structures)s::int[], %(changes)s::bigint[], %(rounds)s::bigint[], %(uploads)s::uuid[], %(at)s::timestamptz[],
-    %(by)s::text[], %(settled)s::timestamptz[]
-) AS c (structure, change, round, upload, at, by_whom, settled_at)
+    %(by)s::text[], %(settled)s::timestamptz[], %(added)s::bigint[]
+) AS c (structure, change, round, upload, at, by_whom, settled_at, added)
 
 -- name: mark_counted
 -- Uploads that are counted now: in which change and round, how many records, and how many of them had been counted before.

@@ -1,4 +1,7 @@
-"""The application: routers behind the entrance, with health, metrics, the OpenAPI document and its page."""
+"""The application: routers behind the entrance, with health, metrics, the OpenAPI document and its page.
+
+Promise: the framework with its routes knows no house, so one of them may stand behind the entrances of several.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -27,7 +30,7 @@ from clearhouse.transport.http.health import VERSION, Check, Health, Pulse
 from clearhouse.transport.http.manual import manual
 from clearhouse.transport.http.problems import ANSWERS
 from clearhouse.transport.http.routes import get
-from clearhouse.transport.http.visits import here
+from clearhouse.transport.http.visits import Own, here, own
 
 BODY_BYTES_MAX = 1024 * 1024
 READ = frozenset({"application/json", NDJSON})
@@ -52,19 +55,16 @@ async def _tell_methods(message: Message, scope: Scope) -> None:
 Figures = Callable[[Tx], Awaitable[str]]
 
 
-def application(  # noqa: PLR0913 - what a server is put together from, each by its name
-    routers: Sequence[Router], *, express: Sequence[Express] = (), door: Door, gate: Gate, limiter: Limiter,
-    feed: Feed | None = None, catalogue: Mapping[str, Any] | None = None, figures: Sequence[Figures] = (),
-    checks: Sequence[Check] = (),
-) -> Entrance:  # fmt: skip
-    """Return an ASGI application for these routers, with the catalogue of the events that they make."""
-    registry, pulse = CollectorRegistry(), Pulse(door.database, checks)
+def framework(
+    routers: Sequence[Router], *, catalogue: Mapping[str, Any] | None = None, figures: Sequence[Figures] = ()
+) -> Litestar:
+    """Return these routers, with the catalogue of the events that they make and what products read for Prometheus."""
     document = Document()
 
     @get("/health", summary="Is the server well?", tags=["server"], security=[{}])
-    async def health() -> Response[Health]:
+    async def health(request: Request[Any, Any, Any]) -> Response[Health]:
         """Return how it is, and how every part behind it is; 503 if it cannot reach its database."""
-        found = await pulse.take()
+        found = await own(request).pulse.take()
         return Response(found, status_code=503 if found.status == "down" else 200, headers={"cache-control": "no-store"})
 
     @get("/metrics", summary="Figures for Prometheus", tags=["server"], media_type=MediaType.TEXT)
@@ -72,7 +72,7 @@ def application(  # noqa: PLR0913 - what a server is put together from, each by 
         """Return counters of this process, and what products read from the rows of the book."""
         async with here(request).reading("metrics:read") as tx:
             told = [await each(tx) for each in figures]
-        text = generate_latest(registry) + "".join(told).encode()
+        text = generate_latest(own(request).registry) + "".join(told).encode()
         return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
     @get(["/", "/docs"], include_in_schema=False, media_type=MediaType.HTML)
@@ -90,7 +90,7 @@ def application(  # noqa: PLR0913 - what a server is put together from, each by 
     # A product whose contract says where it stands (`opt={"rooted": True}`) stands there, all else below our own path.
     theirs = [router for router in routers if router.opt.get("rooted")]
     ours = [Router("/api/v1", route_handlers=[router for router in routers if not router.opt.get("rooted")])]
-    inner = Litestar(
+    return Litestar(
         route_handlers=[*ours, *theirs, health, metrics, docs, openapi, events],
         exception_handlers=ANSWERS,
         guards=[_readable],
@@ -100,16 +100,22 @@ def application(  # noqa: PLR0913 - what a server is put together from, each by 
         debug=False,
         logging_config=None,
     )
-    framework = cast("Application", inner)  # ASGI, whatever types the framework gives it
+
+
+def application(
+    framework: Litestar, *, express: Sequence[Express] = (), door: Door, gate: Gate, limiter: Limiter,
+    feed: Feed | None = None, checks: Sequence[Check] = (),
+) -> Entrance:  # fmt: skip
+    """Return an ASGI application: the entrance of one house to the framework."""
     return Entrance(
-        framework,
+        cast("Application", framework),  # ASGI, whatever types the framework gives it
         door=door,
         gate=gate,
         limiter=limiter,
         public=PUBLIC,
         express=express,
         feed=feed or Feed(),
-        registry=registry,
+        own=Own(Pulse(door.database, checks), CollectorRegistry()),
     )
 
 

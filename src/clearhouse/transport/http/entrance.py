@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import Counter, Histogram
 
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.limits import Limiter
@@ -16,7 +16,7 @@ from clearhouse.refusals import Kind, Refusal
 from clearhouse.transport.http.express import Express
 from clearhouse.transport.http.feed import Feed
 from clearhouse.transport.http.problems import encoded, refusal_of
-from clearhouse.transport.http.visits import Visit
+from clearhouse.transport.http.visits import Own, Visit
 
 BODY_SECONDS_MAX = 60.0
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
@@ -41,21 +41,22 @@ class Entrance:
 
     def __init__(
         self, application: Application, *, door: Door, gate: Gate, limiter: Limiter, public: Iterable[str],
-        express: Iterable[Express], feed: Feed, registry: CollectorRegistry,
+        express: Iterable[Express], feed: Feed, own: Own,
     ) -> None:  # fmt: skip
         self._application = application
         self._door = door
         self._gate = gate
         self._limiter = limiter
         self._feed = feed
+        self._own = own
         self._public = frozenset(public)
         self._express = {each.path: each for each in express}
         self._requests = Counter(
-            "clearhouse_http_requests", "Requests by method and status", ["method", "status"], registry=registry
+            "clearhouse_http_requests", "Requests by method and status", ["method", "status"], registry=own.registry
         )
         self._counters: dict[tuple[str, int], Counter] = {}
         self._seconds = Histogram(
-            "clearhouse_http_seconds", "Seconds from the first byte to the answer", registry=registry, buckets=BUCKETS
+            "clearhouse_http_seconds", "Seconds from the first byte to the answer", registry=own.registry, buckets=BUCKETS
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,6 +77,7 @@ class Entrance:
         try:
             if scope["path"] not in self._public:
                 scope["visit"] = await self._let_in(scope)
+            scope["own"] = self._own
             scope["unhurried"] = receive  # for a route that takes bodies of any length and looks after their pace itself
             await self._inside(scope, in_time, counted)
         except Exception as error:  # noqa: BLE001 - whatever it is, it gets an answer

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar, cast
 
 from litestar import Request
 from litestar.params import HeaderParameter, QueryParameter
+from prometheus_client import CollectorRegistry
 
 from clearhouse.kernel.access.authentication import Gate
 from clearhouse.kernel.access.callers import Caller, require
@@ -17,6 +18,7 @@ from clearhouse.kernel.db.database import Tx
 from clearhouse.refusals import Kind as RefusalKind
 from clearhouse.refusals import Refusal
 from clearhouse.transport.http.feed import Feed
+from clearhouse.transport.http.health import Pulse
 
 Command = TypeVar("Command")
 Answer = TypeVar("Answer")
@@ -84,6 +86,19 @@ class Visit:
         """Open a view of one book, if the caller may see it."""
         async with self.door.database.reading([self.require(scope, book)]) as tx:
             yield tx
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What a house counts and finds out about itself, for whoever asks, let in or not."""
+
+    pulse: Pulse
+    registry: CollectorRegistry
+
+
+def own(request: Request[Any, Any, Any]) -> Own:
+    """Return what the house that was asked knows about itself."""
+    return cast("Own", request.scope["own"])  # type: ignore[typeddict-item] - the entrance put it there
 
 
 def here(request: Request[Any, Any, Any]) -> Visit:

@@ -13,7 +13,7 @@ import trustme
 
 from clearhouse.app.bank import CertificateNeeded, Security
 from clearhouse.kernel.db.database import Database
-from clearhouse.slices.interbank.bank.client import HttpBank, Line
+from clearhouse.slices.interbank.bank.client import HttpBank, Line, LineUnprotected, LineUnreadable
 from clearhouse.slices.interbank.bank.control import OpenAccount
 from clearhouse.slices.interbank.bank.lies import Fault, Lie
 from clearhouse.slices.interbank.bank.simulated import SimulatedBank
@@ -175,3 +175,24 @@ async def test_with_mutual_tls_only_a_client_of_the_authority_is_let_in(
 def test_a_bank_without_a_certificate_does_not_pretend_to_know_its_clients(tmp_path: Path) -> None:
     with pytest.raises(CertificateNeeded, match="BANK_CERTIFICATE"):
         Security(clients=tmp_path)
+
+
+@pytest.mark.parametrize("given", ["authority", "certificate", "private_key"])
+def test_certificates_for_a_line_that_is_in_the_clear_are_refused(tmp_path: Path, given: str) -> None:
+    with pytest.raises(LineUnprotected, match="https"):
+        Line("http://bank.test", KEY, **{given: tmp_path})  # type: ignore[arg-type] - each of them is a path
+
+
+def test_a_key_without_its_certificate_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LineUnprotected, match="no certificate"):
+        Line("https://bank.test", KEY, private_key=tmp_path)
+
+
+def test_a_file_that_is_not_there_or_is_no_certificate_is_told_by_its_path(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_text("no certificate")
+    for path in (wrong, tmp_path / "nowhere.pem"):
+        with pytest.raises(LineUnreadable, match=path.name):
+            Line("https://bank.test", KEY, authority=path).trust()
+        with pytest.raises(LineUnreadable, match=path.name):
+            Line("https://bank.test", KEY, certificate=path).trust()

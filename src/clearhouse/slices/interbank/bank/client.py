@@ -17,6 +17,7 @@ import httpx
 import msgspec
 
 from clearhouse import clock
+from clearhouse.refusals import Kind, Refusal
 from clearhouse.slices.interbank.bank.control import Balance, Fund, OpenAccount, Paid, SendBack, Settings
 from clearhouse.slices.interbank.bank.lies import Lie
 from clearhouse.slices.interbank.bank.methods import Terms
@@ -39,6 +40,20 @@ NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx
 WORDS_MAX = 200
 
 
+class LineUnprotected(Refusal):
+    """What is given of certificates for the bank at {url} protects nothing: {problem}."""
+
+    code = "bank_line_unprotected"
+    kind = Kind.MALFORMED
+
+
+class LineUnreadable(Refusal):
+    """The certificates for the bank at {url} cannot be used ({files}): {problem}."""
+
+    code = "bank_certificate_unreadable"
+    kind = Kind.MALFORMED
+
+
 class Line(msgspec.Struct, frozen=True):
     """The line to a bank: where it is, our key with it, how long we wait, and by what each side shows who it is."""
 
@@ -50,11 +65,26 @@ class Line(msgspec.Struct, frozen=True):
     certificate: Path | None = None
     private_key: Path | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what would look safe and not be so."""
+        if self._files and not self.url.startswith("https://"):
+            raise LineUnprotected(url=self.url, problem="its address does not begin with https://")
+        if self.private_key is not None and self.certificate is None:
+            raise LineUnprotected(url=self.url, problem="there is a key and no certificate")
+
+    @property
+    def _files(self) -> list[Path]:
+        return [each for each in (self.authority, self.certificate, self.private_key) if each is not None]
+
     def trust(self) -> ssl.SSLContext:
         """Return whom we believe, the public authorities if none is named, and what we show ourselves, if anything."""
-        context = ssl.create_default_context(cafile=self.authority)
-        if self.certificate is not None:
-            context.load_cert_chain(self.certificate, self.private_key)
+        try:
+            context = ssl.create_default_context(cafile=self.authority)
+            if self.certificate is not None:
+                context.load_cert_chain(self.certificate, self.private_key)
+        except OSError as error:  # what is wrong in a file is one, too: ssl.SSLError
+            files = ", ".join(str(each) for each in self._files)
+            raise LineUnreadable(url=self.url, files=files, problem=error.strerror or str(error)) from error
         return context
 
 

@@ -3,8 +3,8 @@
 Promise: an obligation is recorded once, however often it is sent, and lands in exactly one cycle. What is large is written
 before the cut is entered; behind the cut only one small row a batch remains, so a closer and its followers wait for nobody.
 Refusals in the order they are looked for: malformed_bic, bank_unknown, bank_suspended, same_bank, currency_unknown,
-malformed_amount, too_many_decimals, amount_not_positive, correspondent_missing, duplicate_netting_obligation, no_open_cycle,
-cycle_not_open.
+malformed_amount, too_many_decimals, amount_not_positive, correspondent_missing, obligation_settled,
+duplicate_netting_obligation, no_open_cycle, cycle_not_open.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,6 +53,13 @@ class DuplicateNettingObligation(Refusal):
     """Obligation {obligation_id} is recorded already, with another {field}."""
 
     code = "duplicate_netting_obligation"
+    kind = Kind.CONFLICT
+
+
+class ObligationSettled(Refusal):
+    """Obligation {obligation_id} has a settlement of its own already; it is netted only if that one fails."""
+
+    code = "obligation_settled"
     kind = Kind.CONFLICT
 
 
@@ -127,6 +134,11 @@ class _New:
     batch: UUID
 
 
+@dataclass(frozen=True, slots=True)
+class _Name:
+    obligation_id: str
+
+
 @dataclass(slots=True)
 class _Sorted:
     """What was asked for, looked at one by one: what is to be written, and why the others are not."""
@@ -134,6 +146,7 @@ class _Sorted:
     new: dict[str, _New] = field(default_factory=dict[str, _New])
     refused: dict[int, Refusal] = field(default_factory=dict[int, Refusal])
     shut: dict[str, Refusal] = field(default_factory=dict[str, Refusal])
+    settled: set[str] = field(default_factory=set[str])
 
 
 def exponent(currency: str) -> int:
@@ -152,7 +165,7 @@ async def record(tx: Tx, asked: Sequence[Asked[RecordObligation]], at: datetime)
     )
     looked = _looked_at(world, opened, asked)
     there = await _written(tx, looked, [each.command.obligation_id for each in asked], at)
-    fresh = [each for name, each in looked.new.items() if name not in there]
+    fresh = [each for name, each in looked.new.items() if name not in there and name not in looked.settled]
     landed = await _landed(tx, opened, fresh)
     ours = {each.asked.command.obligation_id: _row(each, landed[each.batch], at) for each in fresh}
     return [_answer(looked, place, each, ours, there) for place, each in enumerate(asked)]
@@ -198,7 +211,7 @@ def _valid(world: World, command: RecordObligation) -> int:
 
 
 async def _written(tx: Tx, looked: _Sorted, names: Sequence[str], at: datetime) -> dict[str, ObligationRow]:
-    """Write obligations, and return those that were there before."""
+    """Write obligations, and return those that were recorded before; note those that settlements have taken."""
     new, count = list(looked.new.values()), 0
     if new:
         commands = [each.asked.command for each in new]
@@ -211,7 +224,15 @@ async def _written(tx: Tx, looked: _Sorted, names: Sequence[str], at: datetime) 
         )  # fmt: skip
     if count == len(new) and not looked.shut:
         return {}
-    return {row.obligation_id: row for row in await rows(tx, set(names))}
+    there = {row.obligation_id: row for row in await rows(tx, set(names))}
+    wanted = texts(sorted(set(names) - there.keys()))
+    looked.settled = {
+        each.obligation_id for each in await tx.rows(sql["settled_obligations"], _Name, book=tx.book, ids=wanted)
+    }
+    if count != sum(name not in there and name not in looked.settled for name in looked.new):
+        message = "who had taken an obligation has given it back since"
+        raise Stale(message)
+    return there
 
 
 async def _landed(tx: Tx, opened: Mapping[str, UUID], fresh: Sequence[_New]) -> dict[UUID, UUID]:
@@ -251,6 +272,8 @@ def _answer(
     if row is not None and looked.new[command.obligation_id].asked is asked:
         return row.shown()
     row = row or there.get(command.obligation_id)
+    if row is None and command.obligation_id in looked.settled:
+        return ObligationSettled(obligation_id=command.obligation_id)
     if row is None:
         return looked.shut[command.obligation_id]
     return _same(row, command) or row.shown(exists=True)
@@ -280,11 +303,21 @@ async def find(tx: Tx, name: str, *, party: str | None = None) -> Obligation:
     return (await _find(tx, name, party)).shown()
 
 
+async def named(tx: Tx, name: str, *, party: str | None = None) -> list[Obligation]:
+    """Return the obligation of an id, if it is there for whoever asks."""
+    return [row.shown() for row in await _named(tx, name, party)]
+
+
 async def _find(tx: Tx, name: str, party: str | None) -> ObligationRow:
-    found = await rows(tx, [name.replace("\0", "")])
-    if not found or party not in {None, found[0].payer, found[0].payee}:
+    found = await _named(tx, name, party)
+    if not found:
         raise ObligationNotFound(id=name[:100])
     return found[0]
+
+
+async def _named(tx: Tx, name: str, party: str | None) -> list[ObligationRow]:
+    found = await rows(tx, [name.replace("\0", "")])
+    return [row for row in found if party in {None, row.payer, row.payee}]
 
 
 async def listed(

@@ -1,6 +1,6 @@
 -- name: add_obligations
 -- Records obligations; those whose ids are there already stay as they were.
-INSERT INTO netting_obligation (
+INSERT INTO interbank_obligation (
     book, obligation_id, batch, payer, payee, currency, amount, reference, recorded_at, recorded_by
 )
 SELECT %(book)s, n.id, n.batch, n.payer, n.payee, n.currency, n.amount, n.reference, %(at)s, n.by
@@ -10,6 +10,13 @@ FROM unnest(
 ) AS n (id, batch, payer, payee, currency, amount, reference, by)
 ORDER BY n.id COLLATE "C"
 ON CONFLICT (book, obligation_id) DO NOTHING
+
+-- name: settled_obligations
+-- Which of these obligations a settlement has taken.
+SELECT o.obligation_id
+FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::text[]) AS u (id) OFFSET 0) AS asked
+JOIN interbank_obligation AS o ON o.book = asked.book AND o.obligation_id = asked.id
+WHERE o.settlement IS NOT NULL
 
 -- name: add_batches
 -- What was recorded counts for the cycles that are open where the cuts stand.
@@ -23,7 +30,7 @@ RETURNING cycle, id
 -- These obligations, each with the last cycle that it counts for.
 SELECT o.obligation_id, o.batch, o.payer, o.payee, o.currency, o.amount, o.reference, o.recorded_at, l.cycle, l.state
 FROM unnest(%(ids)s::text[]) AS n (id)
-JOIN netting_obligation AS o ON o.book = %(book)s AND o.obligation_id = n.id
+JOIN interbank_obligation AS o ON o.book = %(book)s AND o.obligation_id = n.id
 CROSS JOIN LATERAL (
     SELECT c.id AS cycle, c.state FROM netting_batch AS b
     JOIN netting_cycle AS c ON c.book = b.book AND c.id = b.cycle
@@ -36,7 +43,7 @@ CROSS JOIN LATERAL (
 SELECT o.obligation_id, o.batch, o.payer, o.payee, o.currency, o.amount, o.reference, o.recorded_at, c.id AS cycle, c.state
 FROM netting_cycle AS c
 JOIN netting_batch AS b ON b.book = c.book AND b.cycle = c.id AND b.id >= %(batch)s::uuid
-JOIN netting_obligation AS o ON o.book = b.book AND o.batch = b.id AND (b.id > %(batch)s::uuid OR o.obligation_id > %(after)s)
+JOIN interbank_obligation AS o ON o.book = b.book AND o.batch = b.id AND (b.id > %(batch)s::uuid OR o.obligation_id > %(after)s)
 WHERE c.book = %(book)s AND c.id = %(cycle)s
     AND NOT (o.payer = ANY(b.without) OR o.payee = ANY(b.without))
     AND (%(bank)s::text IS NULL OR o.payer = %(bank)s OR o.payee = %(bank)s)

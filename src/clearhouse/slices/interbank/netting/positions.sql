@@ -7,7 +7,7 @@ SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true)
 INSERT INTO netting_flow (book, cycle, payer, payee, obligations, amount)
 SELECT %(book)s, %(cycle)s, o.payer, o.payee, count(*), sum(o.amount)
 FROM netting_batch AS b
-JOIN netting_obligation AS o ON o.book = b.book AND o.batch = b.id
+JOIN interbank_obligation AS o ON o.book = b.book AND o.batch = b.id
 WHERE b.book = %(book)s AND b.cycle = %(cycle)s AND NOT (o.payer = ANY(b.without) OR o.payee = ANY(b.without))
 GROUP BY o.payer, o.payee
 
@@ -19,7 +19,7 @@ INSERT INTO netting_position (
 SELECT %(book)s, %(cycle)s, row_number() OVER (ORDER BY b.id, o.obligation_id), o.payer, o.payee, o.obligation_id, 1,
     o.amount, 0, -o.amount, 0
 FROM netting_batch AS b
-JOIN netting_obligation AS o ON o.book = b.book AND o.batch = b.id
+JOIN interbank_obligation AS o ON o.book = b.book AND o.batch = b.id
 WHERE b.book = %(book)s AND b.cycle = %(cycle)s AND NOT (o.payer = ANY(b.without) OR o.payee = ANY(b.without))
 
 -- name: add_bilateral
