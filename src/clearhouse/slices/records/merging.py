@@ -89,7 +89,8 @@ def set_aside(tx: Tx, added: Sequence[Aside], *, more: bool = False) -> None:
         keys="\n".join([key for key, _ in names]), metrics=array([metric for _, metric in names]),
         counts=array([each.count for each in values]), totals=_numbers([each.total for each in values] if numbers else []),
         least=_numbers([each.least for each in values] if numbers else []),
-        most=_numbers([each.most for each in values] if numbers else []), latest=latest if any(each is not None for each in latest) else [],
+        most=_numbers([each.most for each in values] if numbers else []),
+        latest=latest if any(each is not None for each in latest) else [],
     )  # fmt: skip
 
 
