@@ -1,4 +1,7 @@
-"""Uploads while the program is killed: what was on its way counts nothing, and is counted once when it comes again."""
+"""Uploads while the program is killed: what was on its way counts nothing, and is counted once when it comes again.
+
+A soak kills the program with its own database below it; otherwise the database is one that survives, and is ready at once.
+"""
 
 import json
 import signal
@@ -11,10 +14,11 @@ import pytest
 
 from house import ok
 from serving import Program, program
+from trying import SOAK
 
 BASE = "/settlement/calls"
-KEYS = 3_000  # more than are counted under the cut, so that what is counted is merged afterwards
-PARTS = 3
+KEYS = 100_000 if SOAK else 3_000  # more than are merged in one transaction
+PARTS = 30 if SOAK else 3
 LINES = 10_000
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
@@ -27,7 +31,8 @@ def folder(open_folder: Path) -> Path:
 
 
 def piece(number: int) -> bytes:
-    lines = (b'{"app":"%d","dur":"0.%02d"}\n' % (place % KEYS, number) for place in range(LINES))
+    start = number * LINES
+    lines = (b'{"app":"%d","dur":"0.%02d"}\n' % (place % KEYS, number) for place in range(start, start + LINES))
     return b"".join(lines)
 
 
@@ -56,8 +61,9 @@ def total(asking: httpx.Client) -> tuple[int, set[str]]:
     return len(sums), {its["dur"] for its in sums.values()}
 
 
-def test_an_upload_counts_once_however_the_program_was_killed_under_it(folder: Path) -> None:
-    with program(folder / "data") as first:
+def test_an_upload_counts_once_however_the_program_was_killed_under_it(folder: Path, owner_dsn: str) -> None:
+    settings = {} if SOAK else {"DATABASE_URL": owner_dsn}
+    with program(folder / "data", **settings) as first:
         key = first.ready().after("admin.key): ")
         with caller(first, key) as asking:
             operator = ok(
@@ -69,7 +75,7 @@ def test_an_upload_counts_once_however_the_program_was_killed_under_it(folder: P
             ok(asking.post("/settlement/create", json=body))
             with pytest.raises(httpx.TransportError):
                 asking.post(f"{BASE}/upload?uploadId=march", content=broken(first, asking), headers=NDJSON)
-    with program(folder / "data") as second:
+    with program(folder / "data", **settings) as second:
         with caller(second.ready(), key) as asking:
             assert total(asking) == (0, set())
             assert ok(asking.get(f"{BASE}/uploads"))["output"][0]["state"] == "arriving"
@@ -78,7 +84,7 @@ def test_an_upload_counts_once_however_the_program_was_killed_under_it(folder: P
             before = total(asking)
             assert before[0] == KEYS
         second.end(signal.SIGKILL)  # while its sums are merged
-    with program(folder / "data") as third, caller(third.ready(), key) as asking:
+    with program(folder / "data", **settings) as third, caller(third.ready(), key) as asking:
         assert total(asking) == before
         again = ok(asking.post(f"{BASE}/upload?uploadId=march", content=whole(), headers=NDJSON))["output"]["received"]
         assert (again["change"], again["repeated"]) == (told["change"], PARTS * LINES)

@@ -27,12 +27,12 @@ from clearhouse.slices.records.structures import Create, Structure
 from serving import libraries
 from trying import SOAK
 
-ENDS = 600 if SOAK else 25
+ENDS = 600 if SOAK else 15
 KEYS = 12
 MAIN = 1
-PROCESSES = 4
+PROCESSES = 4 if SOAK else 2
 SECONDS_MAX = 110.0 if not SOAK else 3_000.0
-WRITERS = 8
+WRITERS = 32 // PROCESSES
 CALLS = "calls"
 
 

@@ -416,7 +416,7 @@ def test_records_are_shown_settled_remembered_and_traced_as_their_model_does(
         entering, house, callers = runner.run(opened(app_dsn))
         world = World(runner, house, callers)
 
-        @tried(20, many=400)
+        @tried(15, many=400)
         @given(histories())
         def holds(given_: tuple[tuple[str, str], list[Sending], list[list[str]]]) -> None:
             kind, what, steps = given_

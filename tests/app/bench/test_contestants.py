@@ -25,7 +25,7 @@ Bench = TypeVar("Bench")
 SHORT = 0.05
 LEDGER = ledger.Sizes(accounts=20, commands=400, batches=(100, 20), callers=(4, 8), scale=1)
 KERNEL = kernel.Sizes(items=200, rows=50, wakes=3, events=20, deliveries=8)
-RECORDS = records.Sizes(batch=50, few=10, many=100, read=30, writers=4, small=5)
+RECORDS = records.Sizes(batch=50, few=10, many=100, read=30, writers=4, small=5, large=300)
 INTERBANK = interbank.Sizes(banks=2, batch=20, lines=30, obligations=60)
 BENCHES: dict[str, Prepared] = {
     "ledger": ledger.prepared(sizes=LEDGER), "kernel": kernel.prepared(KERNEL), "records": records.prepared(RECORDS),

@@ -1,4 +1,4 @@
-"""What a page of the history or of a trace costs grows with what it shows, not with what was uploaded: by rows it reads."""
+"""What a page of the history or a trace costs grows with what it shows, not with what was uploaded: by the rows it reads."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -45,7 +45,7 @@ async def sent(database: Database, structure: Structure, keys: int, *, times: in
 
 
 async def looked_at(database: Database, structure: Structure, work: Work) -> dict[str, int]:
-    """Return how many rows of which table PostgreSQL looks at for somebody who reads, and how often into an index."""
+    """Return how many rows of which table a reader makes PostgreSQL look at, and how often it goes into an index."""
     async with database.reading([BOOK]) as tx:
         its = await structures.find(tx, structure.settleid)
         before = {name: int(str(count)) for name, count in await tx.tuples(LOOKED_AT)}

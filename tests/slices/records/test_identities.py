@@ -80,6 +80,44 @@ async def test_a_record_is_counted_once_under_its_id_in_every_form_and_mode(
         assert places == ([1, 1] if how[1] == "chunk" else [3, 1])
 
 
+SAME = [
+    ("1.5", "1.50"),
+    ("1.5", "15e-1"),
+    ("1", "1.0"),
+    ("100", "1e2"),
+    ("0", "-0.0"),
+    ('"1.5"', '"1.5"'),
+    ("[1.50]", "[1.5]"),
+]
+OTHER = [
+    ("1.5", '"1.5"'),
+    ("1", '"1"'),
+    ("1", "true"),
+    ('"1.5"', '"1.50"'),
+    ("1.5", "1.51"),
+    ("null", '""'),
+    ("[1]", '["1"]'),
+]
+
+
+async def test_a_number_is_the_same_however_it_is_written_and_never_a_text(house: House) -> None:
+    sender = await house.caller("operator", name="sender")
+    await made(sender, "calls", aggregationType="mcCounter")
+    for place, (one, other) in enumerate(SAME + OTHER):
+        answers = [
+            await sender.post(
+                f"{BASE}/calls/upload", headers={"Content-Type": "application/x-ndjson"},
+                content=f'{{"app":"a","dur":{value},"recordId":"{place}"}}',
+            )
+            for value in (one, other)
+        ]  # fmt: skip
+        assert ok(answers[0])["output"]["received"]["records"] == 1
+        if place < len(SAME):
+            assert ok(answers[1])["output"]["received"]["repeated"] == 1, (one, other)
+        else:
+            assert refused_at(answers[1]) == "record 1, recordId", (one, other)
+
+
 async def test_another_record_under_an_id_refuses_its_upload_with_the_place_and_nothing_is_counted(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ class Sizes:
     read: int = 10_000
     writers: int = 32
     small: int = 100
+    large: int = 200_000
 
     @property
     def keys(self) -> dict[str, int]:
@@ -184,7 +185,15 @@ def prepared(sizes: Sizes | None = None) -> Prepared:
         into, lines = bench.structures["settled"], _lines(bench.sizes.few, bench.sizes.small)
         dsn, caller = here.database.dsn, bench.caller
         async with working(bench.door), api(here.dsn) as url, AsyncExitStack() as stack:
-            opening = Writers.opened(dsn, bench.sizes.writers, caller=caller, book=bench.book, structure=into, lines=lines)
+            opening = Writers.opened(
+                dsn,
+                bench.sizes.writers,
+                caller=caller,
+                book=bench.book,
+                structure=into,
+                lines=lines,
+                large=bench.sizes.large,
+            )
             writers = await stack.enter_async_context(opening)
             await _filled(bench)
             yield [*_contestants(bench, url, key), *_waits(writers)]
@@ -250,4 +259,7 @@ def _waits(writers: Writers) -> Sequence[Contestant]:
     return [
         Contestant(alone, "milliseconds", writers.undisturbed),
         Contestant(f"{name}, rounds are settled", "milliseconds", writers.settled, alone, asked=100),
+        Contestant(
+            f"{name}, rounds are settled while an upload is merged", "milliseconds", writers.merged, alone, asked=100
+        ),
     ]

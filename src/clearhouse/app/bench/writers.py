@@ -15,15 +15,21 @@ from clearhouse.kernel.access.callers import Caller
 from clearhouse.kernel.commands.submitting import Door
 from clearhouse.kernel.db.database import Database
 from clearhouse.refusals import Refusal
-from clearhouse.slices.records import commands, uploads
+from clearhouse.slices.records import commands, merging, uploads
 from clearhouse.slices.records.rounds import End
 from clearhouse.slices.records.structures import Structure
 
 SECONDS_BETWEEN_SETTLES = 0.1
 SECONDS_BETWEEN_UPLOADS = 0.5
 TOTAL = """
-SELECT coalesce(sum(count), 0)::bigint AS count FROM records_aggregate
-WHERE book = %(book)s AND structure = %(structure)s
+SELECT coalesce(sum(t.count), 0)::bigint AS count FROM (
+    SELECT a.count FROM records_aggregate AS a WHERE a.book = %(book)s AND a.structure = %(structure)s
+    UNION ALL
+    SELECT w.count FROM records_pending AS p CROSS JOIN LATERAL (
+        SELECT s.count FROM records_staged AS s WHERE s.book = p.book AND s.upload = p.upload AND s.key > p.merged OFFSET 0
+    ) AS w
+    WHERE p.book = %(book)s AND p.structure = %(structure)s
+) AS t
 """
 
 
@@ -37,16 +43,17 @@ class Writers:
     book: int
     structure: Structure
     lines: bytes
+    large: int
     longest: float = 0.0
 
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, dsn: str, count: int, *, caller: Caller, book: int, structure: Structure, lines: bytes
+        cls, dsn: str, count: int, *, caller: Caller, book: int, structure: Structure, lines: bytes, large: int
     ) -> "AsyncGenerator[Writers]":
-        """Give so many writers, connected, for as long as the block lasts."""
-        database = await Database.open(dsn, writers_max=count + 1)
-        writers = cls(database, [Door(database) for _ in range(count)], caller, book, structure, lines)
+        """Give so many writers, connected, for as long as the block lasts; a large upload has so many keys."""
+        database = await Database.open(dsn, writers_max=count + 2)
+        writers = cls(database, [Door(database) for _ in range(count)], caller, book, structure, lines, large)
         await asyncio.gather(*(writers.upload(each) for each in writers.doors))
         try:
             yield writers
@@ -61,9 +68,20 @@ class Writers:
         return self.longest * 1e3
 
     async def settled(self, seconds: float) -> float:
-        """Return the milliseconds of the longest wait of any writer while one round after another is settled."""
+        """Return the milliseconds of the longest wait of any writer, or settler, while round after round is settled."""
         await asyncio.gather(self._written(seconds), self._settle(perf_counter() + seconds))
         return self.longest * 1e3
+
+    async def merged(self, seconds: float) -> float:
+        """Return the same while a large upload is merged behind all of them, as the program itself does it."""
+        keys = b"\n".join(b'{"app":"key %d","op":1}' % number for number in range(self.large))
+        await self._sent(self.doors[0], keys)
+        behind = asyncio.create_task(merging.merge(self.database))
+        longest = await self.settled(seconds)
+        behind.cancel()
+        await asyncio.gather(behind, return_exceptions=True)
+        await merging.merge_due(self.database)
+        return longest
 
     async def _written(self, seconds: float) -> None:
         self.longest = 0.0
@@ -86,9 +104,10 @@ class Writers:
 
     async def upload(self, door: Door) -> int:
         """Upload once, and return how many records were counted."""
-        command = uploads.uploaded(
-            self.structure, uploads.read(self.structure, self.lines), by="the bench:", organisation=""
-        )
+        return await self._sent(door, self.lines)
+
+    async def _sent(self, door: Door, lines: bytes) -> int:
+        command = uploads.uploaded(self.structure, uploads.read(self.structure, lines), by="the bench:", organisation="")
         answer = (await door.submit(commands.UPLOAD, [command], caller=self.caller, book=self.book))[0]
         if isinstance(answer, Refusal):
             raise answer
@@ -96,9 +115,10 @@ class Writers:
 
     async def _settle(self, until: float) -> None:
         door, structure = Door(self.database), self.structure
-        while perf_counter() < until:
+        while (start := perf_counter()) < until:
             end = End(structure.settleid, structure.number, 1, "the bench:")
             await door.submit(commands.SETTLE, [end], caller=self.caller, book=self.book)
+            self.longest = max(self.longest, perf_counter() - start)
             await _rest(SECONDS_BETWEEN_SETTLES, until)
         await door.close()
 

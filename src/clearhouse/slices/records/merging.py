@@ -14,8 +14,9 @@ from uuid import UUID
 import structlog
 
 from clearhouse.kernel.db.arrays import array, texts
+from clearhouse.kernel.db.bells import Bell
 from clearhouse.kernel.db.database import Database, Tx
-from clearhouse.kernel.db.faults import DatabaseFault
+from clearhouse.kernel.db.loops import one_by_one
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.slices.records.cells import Number
 from clearhouse.slices.records.parsing import KEY_LENGTH_MAX, Place, Sum
@@ -82,15 +83,14 @@ def set_aside(tx: Tx, added: Sequence[Aside], *, more: bool = False) -> None:
     names = [name for each in added for name in each.sums]
     values = [sum_ for each in added for sum_ in each.sums.values()]
     numbers = any(each.total is not None for each in values)
-    latest = [each.latest for each in values]
+    latest = [each.latest for each in values] if any(each.latest is not None for each in values) else []
     tx.later(
         _sql["set_aside_more" if more else "set_aside"], book=tx.book, uploads=array([each.upload for each in added]),
         organisations=texts([each.organisation for each in added]), places=array(places),
         keys="\n".join([key for key, _ in names]), metrics=array([metric for _, metric in names]),
         counts=array([each.count for each in values]), totals=_numbers([each.total for each in values] if numbers else []),
         least=_numbers([each.least for each in values] if numbers else []),
-        most=_numbers([each.most for each in values] if numbers else []),
-        latest=latest if any(each is not None for each in latest) else [],
+        most=_numbers([each.most for each in values] if numbers else []), latest=latest,
     )  # fmt: skip
 
 
@@ -112,17 +112,21 @@ def wait(tx: Tx, waiting: Sequence[Waiting]) -> None:
 
 async def merge(database: Database) -> None:
     """Merge whatever is due, again and again, until cancelled: whoever writes meanwhile has the machine half of the time."""
+    bell = Bell()
+
+    async def turn() -> None:
+        if await one_by_one(await waiting(database), lambda each: _part_and_rest(database, each)):
+            bell.strike()
+
+    await database.loops.forever("merge_uploads", turn, SECONDS_BETWEEN, bell=bell)
+
+
+async def _part_and_rest(database: Database, due: Due) -> int:
     now = asyncio.get_running_loop().time
-    while True:
-        try:
-            for each in await waiting(database):
-                start = now()
-                while await merge_part(database, each):
-                    await asyncio.sleep(now() - start)
-                    start = now()
-        except DatabaseFault as fault:
-            _log.warning("sums not merged, tried again soon", reason=str(fault))
-        await asyncio.sleep(SECONDS_BETWEEN)
+    start = now()
+    is_merged = await merge_part(database, due)
+    await asyncio.sleep(now() - start)
+    return int(is_merged)
 
 
 async def waiting(database: Database, *, most: int = ROUNDS_DUE) -> list[Due]:
@@ -135,15 +139,14 @@ async def merge_due(database: Database) -> int:
     """Merge all sums that wait; return in how many parts."""
     count = 0
     while due := await waiting(database):
-        failed: list[DatabaseFault] = []
-        for each in due:
-            try:
-                while await merge_part(database, each):
-                    count += 1
-            except DatabaseFault as fault:  # the others have their turn all the same
-                failed.append(fault)
-        if failed:
-            raise failed[0]
+        count += await one_by_one(due, lambda each: _merged(database, each))
+    return count
+
+
+async def _merged(database: Database, due: Due) -> int:
+    count = 0
+    while await merge_part(database, due):
+        count += 1
     return count
 
 

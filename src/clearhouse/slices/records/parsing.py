@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
@@ -24,7 +24,17 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _FINE = re.compile(r"-?[0-9]{1,38}(?:\.[0-9]{1,38})?(?:[eE][+-]?[0-9]{1,2})?")
 
 _WRONG = (msgspec.DecodeError, RecursionError, UnicodeDecodeError, InvalidOperation)
-_WHOLE: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=Decimal)
+
+
+def _plain(given: str) -> int | Decimal:
+    """Return a number as all its spellings have it: 1.50 is 1.5, and 1.0 is 1."""
+    number = Decimal(given)
+    exact = Context(prec=max(1, len(given)), Emax=MAX_EMAX, Emin=MIN_EMIN).normalize(number)
+    return int(exact) if exact == exact.to_integral_value() and exact.adjusted() <= DIGITS_MAX else exact
+
+
+_WHOLE: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=_plain)
+_SAME = msgspec.json.Encoder(decimal_format="number", order="sorted")
 
 Place = tuple[str, int]  # a key, and the number of a metric
 
@@ -40,7 +50,10 @@ class Sum(msgspec.Struct, array_like=True):
 
 
 class Known(msgspec.Struct, frozen=True, array_like=True):
-    """The id that a record brought along, and what tells the record from others: white space and order do not matter."""
+    """The id that a record brought along, and what tells the record from others: its JSON, however it is written.
+
+    White space, the order of members and the spelling of a number do not matter; a number and a text are never the same.
+    """
 
     id: str
     digest: bytes
@@ -193,7 +206,7 @@ class Reader:
 
 def _digest(line: bytes, place: int) -> bytes:
     try:
-        return hashlib.sha256(msgspec.json.encode(_WHOLE.decode(line), order="sorted")).digest()
+        return hashlib.sha256(_SAME.encode(_WHOLE.decode(line))).digest()
     except _WRONG as error:
         raise _unparsable(place, error) from error
 
