@@ -8,6 +8,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -62,7 +63,7 @@ def total(asking: httpx.Client) -> tuple[int, set[str]]:
 
 
 def test_an_upload_counts_once_however_the_program_was_killed_under_it(folder: Path, owner_dsn: str) -> None:
-    settings = {} if SOAK else {"DATABASE_URL": owner_dsn}
+    settings: dict[str, Any] = {} if SOAK else {"DATABASE_URL": owner_dsn}
     with program(folder / "data", **settings) as first:
         key = first.ready().after("admin.key): ")
         with caller(first, key) as asking:

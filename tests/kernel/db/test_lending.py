@@ -7,7 +7,7 @@ from psycopg import sql
 from lending import Lending, mark
 
 RELATIONS = (
-    "SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+    "SELECT n.nspname, c.relname, c.relkind FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
     " WHERE c.relkind IN ('r', 'S') AND n.nspname IN ('clearhouse', 'clearhouse_jobs') ORDER BY 1, 2"
 )
 TOUCHES = [
@@ -23,8 +23,12 @@ def everything(dsn: str) -> dict[str, list[str]]:
     """Return every row of every table and of every sequence."""
     with psycopg.connect(dsn) as owner:
         names = owner.execute(RELATIONS).fetchall()
-        rows = [owner.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(*each))).fetchall() for each in names]
-    return {".".join(name): sorted(map(str, found)) for name, found in zip(names, rows, strict=True)}
+        return {f"{schema}.{name}": rows(owner, sql.Identifier(schema, name), kind) for schema, name, kind in names}
+
+
+def rows(owner: psycopg.Connection, name: sql.Identifier, kind: str) -> list[str]:
+    columns = sql.SQL("last_value, is_called" if kind == "S" else "*")  # the third of a sequence is what its log has ahead
+    return sorted(map(str, owner.execute(sql.SQL("SELECT {} FROM {}").format(columns, name)).fetchall()))
 
 
 def test_whatever_was_written_is_gone_and_every_sequence_begins_anew(lending: Lending) -> None:

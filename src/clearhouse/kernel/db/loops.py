@@ -59,11 +59,11 @@ class Loops:
             raise
 
     async def forever(
-        self, name: str, do: Callable[[], Awaitable[object]], seconds: float, *, bell: Bell | None = None
+        self, name: str, do: Callable[[], Awaitable[object]], seconds: float, *, bell: Bell | None = None, late: float = 0.0
     ) -> None:
         """Do something with every stroke of a bell, and so many seconds after the last time, until cancelled."""
         rings = bell or Bell()
-        with self.counted(name, late=LATE_SECONDS + seconds) as turning:
+        with self.counted(name, late=max(late, LATE_SECONDS + seconds)) as turning:
             while True:
                 strokes = rings.strokes
                 if await went_well(name, do):

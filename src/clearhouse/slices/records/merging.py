@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import structlog
-
 from clearhouse.kernel.db.arrays import array, texts
 from clearhouse.kernel.db.bells import Bell
 from clearhouse.kernel.db.database import Database, Tx
@@ -26,7 +24,6 @@ UPLOADS_AT_ONCE = 500
 ROUNDS_DUE = 100
 SECONDS_BETWEEN = 0.5
 AFTER_EVERY_KEY = "\U0010ffff" * (KEY_LENGTH_MAX + 1)
-_log = structlog.get_logger(__name__)
 _sql = Statements.of("clearhouse.slices.records", "merging.sql")
 
 

@@ -6,8 +6,6 @@ the one before it holds, so all of them together are no more than what was uploa
 
 from dataclasses import dataclass
 
-import structlog
-
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.loops import one_by_one
 from clearhouse.kernel.db.statements import Statements
@@ -15,7 +13,6 @@ from clearhouse.kernel.db.statements import Statements
 CHANGES_BETWEEN = 100
 SUMS_BETWEEN = 50_000
 SECONDS_BETWEEN = 10.0
-_log = structlog.get_logger(__name__)
 _sql = Statements.of("clearhouse.slices.records", "snapshots.sql")
 
 

@@ -135,7 +135,8 @@ class JetStreamBus:
         finally:
             for task in (closed, stored):
                 task.cancel()
-            await asyncio.gather(closed, stored, return_exceptions=True)
+            # the client may swallow a cancel while it sends; then only the end of the connection ends it
+            await asyncio.wait([closed, stored], timeout=CLOSE_SECONDS)
 
 
 async def _stored(stream: JetStreamContext, wave: Sequence[Event]) -> None:
