@@ -26,7 +26,7 @@ FROM unnest(
 ) AS u (id, asset, exponent, amount, day, reference, end_to_end, text)
 CROSS JOIN LATERAL (
     SELECT i.* FROM reconciliation_item AS i
-    WHERE i.book = %(book)s AND i.name = %(name)s AND i.side = %(side)s AND i.id BETWEEN u.id COLLATE "C" AND u.id COLLATE "C"
+    WHERE i.book = %(book)s AND i.name = %(name)s AND i.side = %(side)s AND i.id BETWEEN (u.id COLLATE "C") AND (u.id COLLATE "C")
     ORDER BY i.id LIMIT 1
 ) AS i
 WHERE (i.asset, i.exponent, i.amount, i.day) <> (u.asset, u.exponent, u.amount, u.day)
