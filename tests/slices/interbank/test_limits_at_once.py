@@ -54,11 +54,13 @@ async def asked(town: Town, door: Door, amount: str = "100.00") -> list[str]:
     return [one.waiting_for or "" for one in found if isinstance(one, Settlement)]
 
 
-@pytest.mark.parametrize(("limit", "most"), [({"daily": "350.00"}, 3), ({"hourly": 4}, 4)], ids=["daily", "hourly"])
+@pytest.mark.parametrize(
+    ("limit", "most"), [(SetLimit("USD", daily="350.00"), 3), (SetLimit("USD", hourly=4), 4)], ids=["daily", "hourly"]
+)
 async def test_of_what_two_processes_ask_at_once_no_more_goes_unseen_than_a_limit_allows(
-    town: Town, elsewhere: Door, limit: dict[str, str | int], most: int
+    town: Town, elsewhere: Door, limit: SetLimit, most: int
 ) -> None:
-    await town.ask(commands.SET_LIMIT, SetLimit("USD", **limit))  # type: ignore[arg-type] - as parametrized
+    await town.ask(commands.SET_LIMIT, limit)
     for number in range(ROUNDS):
         with time_machine.travel(clock.now() + timedelta(days=number), tick=True):
             told = await asyncio.gather(asked(town, town.house.door), asked(town, elsewhere))
