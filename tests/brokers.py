@@ -5,6 +5,7 @@ import asyncio
 import ctypes
 import json
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -50,6 +51,10 @@ class Nats:
             with socket.create_connection((LOCAL, self._port), 1):
                 return True
         return False
+
+    def send(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
 
     def kill(self) -> None:
         if self._process is not None:

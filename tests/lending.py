@@ -85,8 +85,9 @@ class Contents:
                 if _copied(connection, name) != rows:
                     _fill(connection, name, rows)
             for name, state in _sequences(connection).items():
-                if state != self.sequences[name]:
-                    connection.execute("SELECT setval(%s::regclass, %s, %s)", (_named(name).as_string(connection), *state))
+                first = self.sequences[name]
+                if state != first:
+                    connection.execute("SELECT setval(%s::regclass, %s, %s)", (_named(name).as_string(connection), *first))
             connection.execute("DELETE FROM pg_statistic WHERE starelid >= 16384")
 
 

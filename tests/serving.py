@@ -167,6 +167,12 @@ def program(folder: Path, *, user: int | None = None, verb: str = "run", **setti
         "JWT_SECRET",
         "SECRETS_KEYS",
         "BANK_URL",
+        "BANK_AUTHORITY",
+        "BANK_CLIENT_CERTIFICATE",
+        "BANK_CLIENT_KEY",
+        "GRPC_TLS_CERT",
+        "GRPC_TLS_KEY",
+        "GRPC_TLS_CLIENT_CA",
     }
     inherited = {name: value for name, value in os.environ.items() if name not in unset}
     log = folder.parent / f"told-{time.monotonic_ns()}"

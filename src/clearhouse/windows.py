@@ -140,6 +140,11 @@ def first_instant(zone: tzinfo, wall: datetime) -> datetime:
     return after
 
 
+def earliest_day(window: Window, instant: datetime) -> date:
+    """Return the first day whose session, if it has one, may not be over at an instant."""
+    return _shown(window.zone, instant).date() - window.place(window.closes)
+
+
 def _shown(zone: tzinfo, instant: datetime) -> datetime:
     return instant.astimezone(zone).replace(tzinfo=None, fold=0)
 
@@ -147,11 +152,11 @@ def _shown(zone: tzinfo, instant: datetime) -> datetime:
 def _sessions(window: Window, instant: datetime) -> Iterator[Session]:
     """Give the sessions that may not be over yet, in order, as far as a calendar is searched."""
     try:
-        today = _shown(window.zone, instant).date()
+        first = earliest_day(window, instant)
         for ahead in range(DAYS_SEARCHED_MAX + 1):
-            found = session(window, today - window.place(window.closes) + ahead * _ONE)
+            found = session(window, first + ahead * _ONE)
             if found is not None:
                 yield found
     except OverflowError as error:
         raise NeverOpen(day=str(instant.date())) from error
-    raise NeverOpen(day=str(today))
+    raise NeverOpen(day=str(instant.date()))

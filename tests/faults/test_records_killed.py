@@ -7,8 +7,8 @@ import json
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -31,10 +31,6 @@ def folder(open_folder: Path) -> Path:
     return place
 
 
-def started(place: Path, dsn: str) -> AbstractContextManager[Program]:
-    return program(place) if SOAK else program(place, DATABASE_URL=dsn)
-
-
 def piece(number: int) -> bytes:
     start = number * LINES
     lines = (b'{"app":"%d","dur":"0.%02d"}\n' % (place % KEYS, number) for place in range(start, start + LINES))
@@ -45,14 +41,14 @@ def caller(program_: Program, key: str) -> httpx.Client:
     return httpx.Client(base_url=program_.url, headers={"Authorization": f"Bearer {key}"}, timeout=120)
 
 
-def broken(running: Program, asking: httpx.Client) -> Iterator[bytes]:
+def broken(started: Program, asking: httpx.Client) -> Iterator[bytes]:
     """Send parts, and kill the program once one of them is kept."""
     yield piece(0)
     yield piece(1)
-    with caller(running, asking.headers["Authorization"].removeprefix("Bearer ")) as looking:
+    with caller(started, asking.headers["Authorization"].removeprefix("Bearer ")) as looking:
         while not ok(looking.get(f"{BASE}/uploads"))["output"]:
             yield b"\n"
-    running.end(signal.SIGKILL)
+    started.end(signal.SIGKILL)
     yield piece(2)
 
 
@@ -67,7 +63,8 @@ def total(asking: httpx.Client) -> tuple[int, set[str]]:
 
 
 def test_an_upload_counts_once_however_the_program_was_killed_under_it(folder: Path, owner_dsn: str) -> None:
-    with started(folder / "data", owner_dsn) as first:
+    settings: dict[str, Any] = {} if SOAK else {"DATABASE_URL": owner_dsn}
+    with program(folder / "data", **settings) as first:
         key = first.ready().after("admin.key): ")
         with caller(first, key) as asking:
             operator = ok(
@@ -79,7 +76,7 @@ def test_an_upload_counts_once_however_the_program_was_killed_under_it(folder: P
             ok(asking.post("/settlement/create", json=body))
             with pytest.raises(httpx.TransportError):
                 asking.post(f"{BASE}/upload?uploadId=march", content=broken(first, asking), headers=NDJSON)
-    with started(folder / "data", owner_dsn) as second:
+    with program(folder / "data", **settings) as second:
         with caller(second.ready(), key) as asking:
             assert total(asking) == (0, set())
             assert ok(asking.get(f"{BASE}/uploads"))["output"][0]["state"] == "arriving"
@@ -88,7 +85,7 @@ def test_an_upload_counts_once_however_the_program_was_killed_under_it(folder: P
             before = total(asking)
             assert before[0] == KEYS
         second.end(signal.SIGKILL)  # while its sums are merged
-    with started(folder / "data", owner_dsn) as third, caller(third.ready(), key) as asking:
+    with program(folder / "data", **settings) as third, caller(third.ready(), key) as asking:
         assert total(asking) == before
         again = ok(asking.post(f"{BASE}/upload?uploadId=march", content=whole(), headers=NDJSON))["output"]["received"]
         assert (again["change"], again["repeated"]) == (told["change"], PARTS * LINES)

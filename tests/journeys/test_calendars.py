@@ -84,6 +84,56 @@ async def test_a_list_of_calendars_has_pages_and_own_ones_come_last(operator: ht
     assert {"name": "DE", "title": "Germany", "sort": "country"} in countries
 
 
+# Several at once -----------------------------------------------------------------------------------------------------
+
+
+async def test_euros_and_dollars_are_asked_about_together(operator: httpx.AsyncClient) -> None:
+    both, away = "TARGET2,FEDWIRE", "2026-11-26"  # Thanksgiving
+    assert [await days(operator, each, away) for each in ("TARGET2", "FEDWIRE", both)] == [[True], [False], [False]]
+    assert (await told(operator, f"{both}/add", day="2026-11-25", count=1))["day"] == "2026-11-27"
+    assert (await told(operator, f"{both}/add", day="2026-11-27", count=-1))["day"] == "2026-11-25"
+    assert (await told(operator, f"{both}/roll", day=away, convention="preceding"))["day"] == "2026-11-25"
+    assert await told(operator, f"{both}/days/2026-11-27") == {
+        "day": "2026-11-27", "open": True, "opens_at": "2026-11-27T02:00:00Z", "closes_at": "2026-11-27T17:00:00Z",
+        "cut_off_at": "2026-11-27T17:00:00Z",
+    }  # fmt: skip
+    assert (await told(operator, f"{both}/next-open", at="2026-11-25T17:00:00Z"))["at"] == "2026-11-27T02:00:00Z"
+    for at, day in (("2026-11-25T16:59:59Z", "2026-11-25"), ("2026-11-25T17:00:00Z", "2026-11-27")):
+        assert (await told(operator, f"{both}/business-date", at=at))["day"] == day
+
+
+async def test_an_own_calendar_is_asked_about_together_with_others(operator: httpx.AsyncClient) -> None:
+    ok(await operator.post(CALENDARS, json=PAYOUTS))
+    together = "DE-BY,payouts,DE-BY"
+    assert await days(operator, together, "2026-12-23", "2026-12-24", "2027-01-06") == [True, False, False]
+    assert (await told(operator, f"{together}/add", day="2026-12-23", count=1))["day"] == "2026-12-28"
+
+
+async def test_calendars_that_share_days_but_no_hour_have_business_days_without_hours(operator: httpx.AsyncClient) -> None:
+    for name, opens, closes in (("early", "06:00", "09:00"), ("late", "18:00", "21:00")):
+        ok(await operator.post(CALENDARS, json={"name": name, "hours": {"opens": opens, "closes": closes}}))
+    assert await told(operator, "early,late/days/2026-11-20") == {
+        "day": "2026-11-20", "open": True, "opens_at": None, "closes_at": None, "cut_off_at": None,
+    }  # fmt: skip
+    assert (await told(operator, "early,late/business-date", at="2026-11-20T10:00:00Z"))["day"] == "2026-11-23"
+    refusal = await operator.get(f"{CALENDARS}/early,late/next-open")
+    assert refused(refusal, 422) == "no_hour_together"
+
+
+@pytest.mark.parametrize(
+    ("calendars", "status", "code"),
+    [
+        ("TARGET2,NOWHERE", 404, "calendar_not_found"),
+        ("TARGET2,", 404, "calendar_not_found"),
+        ("DE,AT,FR,IT,ES,PT,NL,BE,LU", 400, "many_together"),
+    ],
+)
+async def test_calendars_that_cannot_be_asked_about_together_are_refused(
+    operator: httpx.AsyncClient, calendars: str, status: int, code: str
+) -> None:
+    assert refused(await operator.get(f"{CALENDARS}/{calendars}/days/2026-11-20"), status) == code
+
+
 # Own calendars -------------------------------------------------------------------------------------------------------
 
 

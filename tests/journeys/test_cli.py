@@ -402,6 +402,10 @@ def test_somebody_asks_what_day_it_is_for_a_payment_system(clearhouse: Clearhous
     assert clearhouse("calendars", "day", "FEDWIRE", "2026-07-03", "--json").json["open"]
     assert clearhouse("calendars", "next-open", "CHAPS", "--at", moment, "--json").json["day"] == "2026-12-24"
     assert "Fedwire" in clearhouse("calendars", "list", "--sort", "system").out
+    both = "TARGET2,FEDWIRE"
+    assert clearhouse("calendars", "add", both, "2026-11-25", "1", "--json").json == {"day": "2026-11-27"}
+    assert not clearhouse("calendars", "day", both, "2026-11-26", "--json").json["open"]
+    assert clearhouse("calendars", "next-open", both, "--at", "2026-11-25T17:00:00Z", "--json").json["day"] == "2026-11-27"
 
 
 def test_an_own_calendar_is_opened_shown_and_changed(clearhouse: Clearhouse) -> None:

@@ -119,6 +119,16 @@ async def test_however_many_ask_it_is_looked_at_once(house: House, monkeypatch: 
     assert looks == [1]
 
 
+async def test_a_loop_that_stands_still_is_named_until_it_comes_round(house: House) -> None:
+    with house.database.loops.counted("webhooks", late=30.0) as turning:
+        turning.came_round_at -= 100.0
+        found = ok(await client(house.entrance, "").get("/health"))
+        assert (found["status"], found["parts"]["loop_webhooks"]["status"]) == ("late", "late")
+        assert int(found["parts"]["loop_webhooks"]["waiting_seconds"]) == 100
+        turning.came_round()
+        assert [*await taken(house)] == [*PARTS, "whole"]
+
+
 async def test_it_tells_nobody_how_much_or_whose(house: House) -> None:
     town = await Town.built(house)
     await town.execute("123.45")

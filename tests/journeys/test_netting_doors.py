@@ -112,6 +112,16 @@ async def test_the_same_obligation_again_is_answered_and_another_under_its_id_is
     assert len(await listed(operator, f"/cycles/{cycle}/obligations")) == 2
 
 
+@pytest.mark.parametrize("name", ["2026/11/OBL-1", "a?b#c", "50%2F&=+", "/"])
+async def test_an_obligation_is_found_whatever_signs_its_id_has(operator: httpx.AsyncClient, name: str) -> None:
+    cycle = await opened(operator)
+    recorded = ok(await operator.post(f"{NETTING}/obligations", json=netted(name)))
+    assert recorded["cycle"] == cycle
+    found = ok(await operator.get(f"{NETTING}/obligations", params={"obligation_id": name}))["items"]
+    assert found == [recorded]
+    assert ok(await operator.get(f"{NETTING}/obligations", params={"obligation_id": f"{name}x"}))["items"] == []
+
+
 async def test_what_was_recorded_is_answered_as_it_stands_when_its_cycle_is_closed(operator: httpx.AsyncClient) -> None:
     cycle = await opened(operator)
     named = netted("one", cycle=cycle)
@@ -217,6 +227,9 @@ async def test_a_bank_records_what_it_owes_and_sees_its_own_and_nothing_else(
     assert "gross" not in ok(await ann.get(f"{NETTING}/cycles/{cycle}"))
     assert refused(await ann.get(f"{NETTING}/positions/{positions[1]['id']}"), 404) == "position_not_found"
     assert refused(await cid.get(f"{NETTING}/obligations/mine"), 404) == "obligation_not_found"
+    mine = {"obligation_id": "mine"}
+    found = [ok(await each.get(f"{NETTING}/obligations", params=mine))["items"] for each in (ann, bob, cid)]
+    assert [len(each) for each in found] == [1, 1, 0]
     assert await listed(cid, f"/cycles/{cycle}/obligations") == await listed(cid, f"/cycles/{cycle}/positions") == []
 
 

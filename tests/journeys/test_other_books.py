@@ -164,6 +164,7 @@ WANTED: Mapping[Route, dict[str, str]] = {
     ("get", CALENDARS + "/{calendar}/add"): {"day": "2026-11-21", "count": "1"},
     ("get", CALENDARS + "/{calendar}/roll"): {"day": "2026-11-21"},
     ("get", SETTLEMENT + "/{settleid}/records"): {"key": "a"},
+    ("get", f"{NETTING}/obligations"): {"obligation_id": "NET-0"},
 }
 
 # Transfers that reach for what another book has.

@@ -134,6 +134,7 @@ WHO: Mapping[Asked, str] = {
     ("post", "/netting/cycles/{cycle}/carry"): "operator",
     ("get", "/netting/cycles/{cycle}/obligations"): "viewer operator approver auditor party",
     ("get", "/netting/cycles/{cycle}/positions"): "viewer operator approver auditor party",
+    ("get", "/netting/obligations"): "viewer operator approver auditor party",
     ("post", "/netting/obligations"): "operator",
     ("post", "/netting/obligations/batch"): "operator",
     ("get", "/netting/obligations/{obligation}"): "viewer operator approver auditor",
@@ -264,6 +265,7 @@ PARAMETERS: Mapping[Asked, dict[str, str]] = {
     ("get", "/calendars/{calendar}/add"): {"day": "2026-11-21", "count": "1"},
     ("get", "/calendars/{calendar}/roll"): {"day": "2026-11-21"},
     ("get", "/settlement/{settleid}/records"): {"key": "a"},
+    ("get", "/netting/obligations"): {"obligation_id": "NET-0"},
 }
 
 

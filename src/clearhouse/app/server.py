@@ -96,8 +96,8 @@ async def _keep(server: EmbeddedServer) -> None:
         _log.error("PostgreSQL is gone, starting it again", reason=reason)
         try:
             await server.restart()
-        except Refusal:
-            signal.raise_signal(signal.SIGTERM)  # ends us with this refusal as the last word
+        except Exception:
+            signal.raise_signal(signal.SIGTERM)  # ends us with this as the last word
             raise
 
 
@@ -205,7 +205,7 @@ async def _serve(
     tell(f"gRPC on {host}:{calls.port}")
     tell(f"listening on {url} (documentation at {url}/docs); Ctrl-C ends it")
     try:
-        await _until(ended, [*tasks, serving])
+        await _until(ended, [*tasks, *aside, serving])
     finally:
         feed.end()
         server.should_exit = True

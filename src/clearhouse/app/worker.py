@@ -7,15 +7,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 
-import structlog
-
 from clearhouse import clock, ids
 from clearhouse.kernel.access import books
 from clearhouse.kernel.approvals import requests
 from clearhouse.kernel.commands import keys
-from clearhouse.kernel.db.database import Database
-from clearhouse.kernel.db.faults import DatabaseFault, Stale
-from clearhouse.kernel.db.listening import Bell, listen
+from clearhouse.kernel.db.bells import Bell
+from clearhouse.kernel.db.database import Database, Tx
+from clearhouse.kernel.db.listening import listen
+from clearhouse.kernel.db.loops import one_by_one
 from clearhouse.kernel.journal import readers, writing
 from clearhouse.kernel.journal.readers import Reader
 from clearhouse.kernel.journal.sequencing import Sequencer
@@ -29,7 +28,6 @@ from clearhouse.kernel.pipelines.wakes import Wakes
 EXPIRY_SECONDS = 1.0
 TOTALS_SECONDS = 1.0
 KEYS_SECONDS = 3_600.0
-_log = structlog.get_logger(__name__)
 
 
 async def work(
@@ -41,7 +39,7 @@ async def work(
     reading: Iterable[Reader] = (),
 ) -> None:
     """Do everything that is due, the products' works and stages too, and let readers have the events, until cancelled."""
-    bell, wakes = Bell(), Wakes(stages)
+    bell, wakes, loops = Bell(), Wakes(stages), database.loops
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(listen(database, readers.CHANNEL, bell))
         for reader in reading:
@@ -50,10 +48,11 @@ async def work(
             tasks.create_task(_forever(each, database))
         tasks.create_task(Sequencer(database, committed, wakes).run())
         tasks.create_task(Queues(database, wakes, committed).run())
-        tasks.create_task(_every(EXPIRY_SECONDS, lambda: expire_holds(database)))
-        tasks.create_task(_every(EXPIRY_SECONDS, lambda: expire_approvals(database)))
-        tasks.create_task(_every(TOTALS_SECONDS, lambda: total_days(database)))
-        tasks.create_task(_every(KEYS_SECONDS, lambda: forget_keys(database)))
+        tasks.create_task(loops.forever("expire_holds", lambda: expire_holds(database), EXPIRY_SECONDS))
+        tasks.create_task(loops.forever("expire_approvals", lambda: expire_approvals(database), EXPIRY_SECONDS))
+        tasks.create_task(loops.forever("total_days", lambda: total_days(database), TOTALS_SECONDS))
+        tasks.create_task(loops.forever("forget_keys", lambda: forget_keys(database), KEYS_SECONDS))
+        tasks.create_task(loops.watch())
 
 
 async def number(database: Database, committed: asyncio.Event, stages: Iterable[Stage]) -> None:
@@ -63,39 +62,35 @@ async def number(database: Database, committed: asyncio.Event, stages: Iterable[
 
 async def expire_holds(database: Database) -> int:
     """Free the holds of every book whose time has come, and say so in the journal."""
-    count = 0
-    for book in await _books(database):
-        async with database.writing(book=book) as tx:
-            at = clock.now()
-            expired = await posting.expire_holds(tx, at)
-            if expired:
-                lines = [Line("ledger.hold_expired", ids.text("trf", each)) for each in expired]
-                writing.write(tx, lines, book=book, kind="ledger.expire", by=writing.SYSTEM, at=at)
-            count += len(expired)
-    return count
+
+    async def expire(tx: Tx) -> int:
+        at = clock.now()
+        expired = await posting.expire_holds(tx, at)
+        if expired:
+            lines = [Line("ledger.hold_expired", ids.text("trf", each)) for each in expired]
+            writing.write(tx, lines, book=tx.book, kind="ledger.expire", by=writing.SYSTEM, at=at)
+        return len(expired)
+
+    return await _in_every_book(database, expire)
 
 
 async def expire_approvals(database: Database) -> int:
     """End the requests of every book that nobody decided on in time, and say so in the journal."""
-    count = 0
-    for book in await _books(database):
-        async with database.writing(book=book) as tx:
-            at = clock.now()
-            expired = await requests.expire(tx, at)
-            if expired:
-                lines = [Line("approvals.expired", each.id, each.subject) for each in expired]
-                writing.write(tx, lines, book=book, kind="approvals.expire", by=writing.SYSTEM, at=at)
-            count += len(expired)
-    return count
+
+    async def expire(tx: Tx) -> int:
+        at = clock.now()
+        expired = await requests.expire(tx, at)
+        if expired:
+            lines = [Line("approvals.expired", each.id, each.subject) for each in expired]
+            writing.write(tx, lines, book=tx.book, kind="approvals.expire", by=writing.SYSTEM, at=at)
+        return len(expired)
+
+    return await _in_every_book(database, expire)
 
 
 async def total_days(database: Database) -> int:
     """Compute the sums of every closing that has none yet."""
-    count = 0
-    for book in await _books(database):
-        async with database.writing(book=book) as tx:
-            count += await days.total_days(tx, clock.now())
-    return count
+    return await _in_every_book(database, lambda tx: days.total_days(tx, clock.now()))
 
 
 async def forget_keys(database: Database) -> int:
@@ -109,17 +104,13 @@ async def _forever(each: Callable[[Database], Awaitable[None]], database: Databa
     await each(database)
 
 
-async def _books(database: Database) -> list[int]:
+async def _in_every_book(database: Database, do: Callable[[Tx], Awaitable[int]]) -> int:
+    """Do something in a transaction of each book; one that is broken holds up no other."""
+
+    async def here(book: int) -> int:
+        async with database.writing(book=book) as tx:
+            return await do(tx)
+
     async with database.writing() as tx:
-        return await books.numbers(tx)
-
-
-async def _every(seconds: float, do: Callable[[], Awaitable[int]]) -> None:
-    while True:
-        try:
-            await do()
-        except Stale as fault:  # somebody came between: a posting, a closing, another worker
-            _log.debug("met somebody, tried again soon", reason=str(fault))
-        except DatabaseFault as fault:
-            _log.warning("not done, tried again soon", reason=str(fault))
-        await asyncio.sleep(seconds)
+        numbers = await books.numbers(tx)
+    return await one_by_one(numbers, here)

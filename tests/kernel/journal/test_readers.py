@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager, suppress
 import psycopg
 import pytest
 
+from clearhouse.kernel.db.bells import Bell
 from clearhouse.kernel.db.database import Database
-from clearhouse.kernel.db.listening import Bell, listen
+from clearhouse.kernel.db.listening import listen
 from clearhouse.kernel.journal import readers
 from clearhouse.kernel.journal.events import Event
 from clearhouse.kernel.journal.readers import CHANNEL, Claim, Reader, Standing

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 from random import Random
+from typing import Any
 
 import pytest
 import time_machine
@@ -81,7 +82,7 @@ async def test_whoever_counts_waits_for_whom_it_does_not_see_yet(town: Town, els
     assert (unseen.waiting_for, looked_at.waiting_for) == (None, "review")
 
 
-async def until_waiting(town: Town, task: "asyncio.Task[list[object]]") -> None:
+async def until_waiting(town: Town, task: "asyncio.Task[Any]") -> None:
     """Wait until a transaction waits for another, or its task has come to its end without."""
     while not task.done():
         async with town.house.database.writing() as tx:

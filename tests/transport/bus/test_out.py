@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import nats
 import psycopg
 import pytest
@@ -13,9 +15,10 @@ from aiokafka import AIOKafkaConsumer
 from msgspec import UNSET, Raw
 
 from brokers import Nats, mock_cluster, nats_server, tansu
+from clearhouse import ids
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.journal import readers
-from clearhouse.kernel.journal.events import Event
+from clearhouse.kernel.journal.events import Cursor, Event, after
 from clearhouse.kernel.journal.readers import Claim, Reader
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.transport.bus import kafka
@@ -28,6 +31,7 @@ from telling import tell
 ROWS = 60
 LINES = 10
 SUBJECTS = 7
+LARGE = b'"' + b"x" * 500_000 + b'"'
 
 
 async def told(database: Database, rows: int = ROWS) -> list[str]:
@@ -128,6 +132,23 @@ async def test_nats_killed_in_mid_stream_loses_nothing_and_stores_nothing_twice(
     assert 1 <= broken.failures <= 3  # a delivery may be faster than the kill
     in_order(found, expected)
     assert len(found) == len(expected)
+
+
+async def test_a_nats_that_takes_nothing_any_more_is_given_up_within_seconds(database: Database, tmp_path: Path) -> None:
+    await told(database, rows=1)
+    async with database.reading([1]) as tx:
+        events = (await after(tx, Cursor(), most=1)).events
+    large = [msgspec.structs.replace(events[0], id=f"1-9-{place}", data=Raw(LARGE)) for place in range(40)]
+    with nats_server(tmp_path) as server:
+        bus, claimed = JetStreamBus(server.url), Claim(1, "nats", ids.fresh(), 0, 0)
+        await bus.deliver(claimed, events)
+        server.send(signal.SIGSTOP)  # its machine takes what comes until that is full, and then nothing
+        delivering = asyncio.create_task(asyncio.wait_for(bus.deliver(claimed, large), 0.5))
+        await asyncio.wait([delivering], timeout=30)
+        server.send(signal.SIGCONT)
+        assert isinstance(delivering.exception(), TimeoutError)
+        await bus.deliver(claimed, events)
+        await bus.close()
 
 
 async def test_what_is_delivered_again_to_nats_is_dropped_by_its_id(database: Database, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ class Bench:
         name = await self._loaded()
         start = perf_counter()
         async with self.database.writing(book=self.book) as tx:
-            await matching.look_at_all(tx, 2 * self.size)
+            await matching.look_at_all(tx)
             await tx.tuples("SELECT set_config('enable_seqscan', 'on', true)")
             found = await tx.tuples(JOIN, {"book": self.book, "name": name})
         elapsed = perf_counter() - start

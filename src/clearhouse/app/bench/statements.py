@@ -95,7 +95,7 @@ class Bench:
             await self.compare(0)
         start = perf_counter()
         async with self.door.database.writing(book=self.book) as tx:
-            await matching.look_at_all(tx, max(matching.MANY_FROM, 2 * self.size))
+            await matching.look_at_all(tx)
             found = await tx.tuples(JOIN, {"book": self.book, "name": self.reconciled})
         elapsed = perf_counter() - start
         if int(str(found[0][0])) != self.size:

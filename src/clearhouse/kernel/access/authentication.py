@@ -73,6 +73,12 @@ class Traces:
         self.lines, self.beyond = [], 0
         return found
 
+    def give_back(self, taken: Mapping[int, list[Line]]) -> None:
+        """Remember what was taken and could not be written down."""
+        for book, lines in taken.items():
+            for line in lines:
+                self.add(book, line)
+
 
 class Gate:
     """Lets callers in. One a process."""
@@ -111,9 +117,7 @@ class Gate:
 
     async def trace(self) -> None:
         """Write refusals down, once a second, until cancelled."""
-        while True:
-            await asyncio.sleep(TRACE_SECONDS)
-            await self.flush()
+        await self._database.loops.forever("traces", self.flush, TRACE_SECONDS)
 
     async def flush(self) -> None:
         """Write down what was refused so far."""
@@ -121,7 +125,9 @@ class Gate:
             return
         async with self._database.writing() as tx:
             main = await tx.tuples("SELECT id FROM book WHERE name = %(name)s", {"name": MAIN})
-            for book, lines in self.traces.take(int(str(main[0][0]))).items():
+            taken = self.traces.take(int(str(main[0][0])))
+            tx.if_rolled_back(lambda: self.traces.give_back(taken))
+            for book, lines in taken.items():
                 writing.write(tx, lines, book=book, kind="access.refusals", by=writing.SYSTEM, at=clock.now())
 
     async def _learnt(self, credential: str) -> Caller | None:

@@ -81,7 +81,10 @@ WHERE p.id = ANY(%(ids)s::uuid[]) AND p.disabled_at IS NULL
 -- Who had a hand in some subjects.
 SELECT DISTINCT m.kind, m.subject, m.principal
 FROM unnest(%(kinds)s::text[], %(subjects)s::text[]) AS u (kind, subject)
-JOIN approval_maker AS m ON m.book = %(book)s AND m.kind = u.kind AND m.subject = u.subject
+CROSS JOIN LATERAL (
+    SELECT m.kind, m.subject, m.principal FROM approval_maker AS m
+    WHERE m.book = %(book)s AND m.kind = u.kind AND m.subject = u.subject OFFSET 0
+) AS m
 
 -- name: add_makers
 -- Remembers who had a hand in subjects; the system is nobody.
@@ -93,12 +96,20 @@ ORDER BY u.kind, u.subject, u.principal, u.part
 ON CONFLICT DO NOTHING
 
 -- name: lock_live
--- What is pending or approved of some subjects, locked in id order.
+-- What is pending or approved of some subjects, locked in id order. Found subject by subject and locked by its key: joined, it may
+-- be everything that is live in the book that is read, if the planner thinks that this is little. Who is no longer live when we
+-- have the lock is told by how it ended, since a state would lead to the index of what is live.
 SELECT r.id, r.kind, r.version, r.subject, r.content, r.title, r.amounts, r.levels, r.requested_at, r.requested_by, r.replaces,
     r.state, r.level, r.given, r.expires_at, r.ended_at
-FROM unnest(%(kinds)s::text[], %(subjects)s::text[]) AS u (kind, subject)
-JOIN approval_request AS r
-    ON r.book = %(book)s AND r.kind = u.kind AND r.subject = u.subject AND r.state IN ('pending', 'approved')
+FROM approval_request AS r
+WHERE r.book = %(book)s AND (r.ended_at IS NULL OR r.state = 'approved') AND r.id = ANY(ARRAY(
+    SELECT l.id
+    FROM unnest(%(kinds)s::text[], %(subjects)s::text[]) AS u (kind, subject)
+    CROSS JOIN LATERAL (
+        SELECT l.id FROM approval_request AS l
+        WHERE l.book = %(book)s AND l.kind = u.kind AND l.subject = u.subject AND l.state IN ('pending', 'approved') OFFSET 0
+    ) AS l
+))
 ORDER BY r.id FOR NO KEY UPDATE OF r
 
 -- name: lock_requests
@@ -133,6 +144,7 @@ CROSS JOIN LATERAL (
             SELECT FROM approval_amount AS a
             WHERE a.book = r.book AND a.request = r.id AND a.asset = %(currency)s::text
                 AND a.amount >= coalesce(%(at_least)s::numeric, 0) AND a.amount < coalesce(%(below)s::numeric, 'infinity')
+            OFFSET 0
         ))
     ORDER BY r.requested_at DESC, r.id DESC
     LIMIT %(most)s
@@ -141,20 +153,23 @@ ORDER BY r.requested_at DESC, r.id DESC
 LIMIT %(most)s
 
 -- name: listed_of_kind
--- The same of one kind of subject.
+-- The same of one kind of subject. Kind and state are put as bounds of what is read in order, and not as what they equal: so only
+-- the index of kinds has this order, and no statistics lead along another one, through all that is in that state.
 SELECT r.id, r.kind, r.version, r.subject, r.content, r.title, r.amounts, r.levels, r.requested_at, r.requested_by, r.replaces,
     r.state, r.level, r.given, r.expires_at, r.ended_at
 FROM unnest(%(states)s::text[]) AS u (state)
 CROSS JOIN LATERAL (
     SELECT r.*
     FROM approval_request AS r
-    WHERE r.book = %(book)s AND r.kind = %(kind)s AND r.state = u.state AND (r.requested_at, r.id) < (%(before)s, %(id)s)
+    WHERE r.book = %(book)s AND (r.kind, r.state) >= (%(kind)s, u.state)
+        AND (r.kind, r.state, r.requested_at, r.id) < (%(kind)s, u.state, %(before)s, %(id)s)
         AND (%(currency)s::text IS NULL OR EXISTS (
             SELECT FROM approval_amount AS a
             WHERE a.book = r.book AND a.request = r.id AND a.asset = %(currency)s::text
                 AND a.amount >= coalesce(%(at_least)s::numeric, 0) AND a.amount < coalesce(%(below)s::numeric, 'infinity')
+            OFFSET 0
         ))
-    ORDER BY r.requested_at DESC, r.id DESC
+    ORDER BY r.kind DESC, r.state DESC, r.requested_at DESC, r.id DESC
     LIMIT %(most)s
 ) AS r
 ORDER BY r.requested_at DESC, r.id DESC
@@ -171,6 +186,7 @@ WHERE r.book = %(book)s AND r.kind = %(kind)s AND r.subject = %(subject)s AND (r
         SELECT FROM approval_amount AS a
         WHERE a.book = r.book AND a.request = r.id AND a.asset = %(currency)s::text
             AND a.amount >= coalesce(%(at_least)s::numeric, 0) AND a.amount < coalesce(%(below)s::numeric, 'infinity')
+        OFFSET 0
     ))
 ORDER BY r.requested_at DESC, r.id DESC
 LIMIT %(most)s
@@ -178,28 +194,33 @@ LIMIT %(most)s
 -- name: inbox
 -- What waits for one person, oldest first: it asks for one of their roles or for them, they had no hand in it, and they have
 -- not approved it yet. Of each role as many as are wanted, and of those the oldest; a request asks for one role or for people.
+-- One after another as they wait, each looked up by its key: OFFSET 0 keeps the planner from beginning with what waits for others,
+-- and an order of ids, which is none where they equal something, from finding one by an index that has them behind something else.
 SELECT r.id, r.kind, r.version, r.subject, r.content, r.title, r.amounts, r.levels, r.requested_at, r.requested_by, r.replaces,
     r.state, r.level, r.given, r.expires_at, r.ended_at
 FROM unnest(%(who)s::text[]) AS u (who)
 CROSS JOIN LATERAL (
     SELECT r.*
     FROM approval_asked AS w
-    JOIN approval_request AS r ON r.book = w.book AND r.id = w.request
-    WHERE w.book = %(book)s AND w.who = u.who AND (w.requested_at, w.request) > (%(after)s, %(id)s)
-        AND r.state = 'pending' AND r.expires_at > %(at)s
-        AND (%(kind)s::text IS NULL OR r.kind = %(kind)s::text)
+    CROSS JOIN LATERAL (
+        SELECT r.* FROM approval_request AS r
+        WHERE r.book = %(book)s AND r.id BETWEEN w.request AND w.request ORDER BY r.id OFFSET 0
+    ) AS r
+    WHERE w.book = %(book)s AND w.who = u.who AND w.kind = coalesce(%(kind)s::text, '')
+        AND (w.requested_at, w.request) > (%(after)s, %(id)s) AND r.state = 'pending' AND r.expires_at > %(at)s
         AND (%(currency)s::text IS NULL OR EXISTS (
             SELECT FROM approval_amount AS a
             WHERE a.book = r.book AND a.request = r.id AND a.asset = %(currency)s::text
                 AND a.amount >= coalesce(%(at_least)s::numeric, 0) AND a.amount < coalesce(%(below)s::numeric, 'infinity')
+            OFFSET 0
         ))
         AND NOT EXISTS (
             SELECT FROM approval_maker AS m
-            WHERE m.book = r.book AND m.kind = r.kind AND m.subject = r.subject AND m.principal = %(me)s
+            WHERE m.book = r.book AND m.kind = r.kind AND m.subject = r.subject AND m.principal = %(me)s OFFSET 0
         )
         AND NOT EXISTS (
             SELECT FROM approval_step AS s
-            WHERE s.book = r.book AND s.request = r.id AND s.principal = %(me)s AND s.act = 'approved'
+            WHERE s.book = r.book AND s.request = r.id AND s.principal = %(me)s AND s.act = 'approved' OFFSET 0
         )
     ORDER BY w.requested_at, w.request
     LIMIT %(most)s
@@ -250,14 +271,16 @@ WHERE r.book = %(book)s AND r.id = u.id AND r.state = u.found
 DELETE FROM approval_asked WHERE book = %(book)s AND request = ANY(%(ids)s::uuid[])
 
 -- name: ask
--- Puts what is pending into the inboxes of whom its level asks for.
-INSERT INTO approval_asked (book, who, requested_at, request)
-SELECT r.book, w.who, r.requested_at, r.id
+-- Puts what is pending into the inboxes of whom its level asks for, under its kind and under none.
+INSERT INTO approval_asked (book, who, kind, requested_at, request)
+SELECT r.book, w.who, k.kind, r.requested_at, r.id
 FROM unnest(%(ids)s::uuid[]) AS u (id)
-JOIN approval_request AS r ON r.book = %(book)s AND r.id = u.id AND r.state = 'pending'
+CROSS JOIN LATERAL (SELECT r.* FROM approval_request AS r WHERE r.book = %(book)s AND r.id = u.id OFFSET 0) AS r
 JOIN approval_level AS l ON l.book = r.book AND l.kind = r.kind AND l.version = r.version AND l.level = r.level
 CROSS JOIN LATERAL unnest(array_remove(l.role || l.people::text[], NULL)) AS w (who)
-ORDER BY w.who, r.requested_at, r.id
+CROSS JOIN LATERAL (VALUES (r.kind), ('')) AS k (kind)
+WHERE r.state = 'pending'
+ORDER BY w.who, k.kind, r.requested_at, r.id
 
 -- name: add_amounts
 -- How much of each asset new requests move.

@@ -22,6 +22,7 @@ from clearhouse.windows import Window, next_open_instant
 
 _sql = Statements.of("clearhouse.kernel.calendars", "calendars.sql")
 DAYS_MAX = 5_000
+TOGETHER_MAX = 8
 Sort = Literal["own", "system", "country"]
 # A `$` alone would let a line break through at the end.
 CalendarName = Annotated[
@@ -68,6 +69,13 @@ class ManyClosed(Refusal):
 
     code = "many_closed"
     kind = Kind.REFUSED
+
+
+class ManyTogether(Refusal):
+    """{calendars} calendars are asked about at once; {most} can be."""
+
+    code = "many_together"
+    kind = Kind.MALFORMED
 
 
 class Hours(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -180,6 +188,14 @@ async def find_calendar(tx: Tx, name: str) -> Definition:
 async def find_window(tx: Tx, name: str) -> Window:
     """Return a calendar with its hours, to compute with."""
     return _rule(name).window if name[:1].isupper() else window_of(await find_calendar(tx, name))
+
+
+async def find_windows(tx: Tx, names: Sequence[str]) -> list[Window]:
+    """Return calendars with their hours, each once, to compute with what they have in common."""
+    asked = list(dict.fromkeys(names))
+    if len(asked) > TOGETHER_MAX:
+        raise ManyTogether(calendars=str(len(asked)), most=str(TOGETHER_MAX))
+    return [await find_window(tx, name) for name in asked]
 
 
 def window_of(calendar: Definition) -> Window:

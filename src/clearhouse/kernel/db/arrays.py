@@ -24,6 +24,11 @@ def hexes(values: Iterable[bytes]) -> str:
     return "{" + ",".join([f'"\\\\x{each.hex()}"' for each in values]) + "}"
 
 
+def holdable(text: str) -> str:
+    """Return a text as the database can hold it, whoever wrote it: without NULs, and with ? for half a surrogate pair."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
 def composites(rows: Sequence[str]) -> str:
     """Return an array of rows, whose fields are joined by commas; a field of free text goes through `field`."""
     return '{"(' + ')","('.join(rows) + ')"}' if rows else "{}"

@@ -19,8 +19,9 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import kwargs_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from clearhouse.kernel.db.faults import Lost, translated
+from clearhouse.kernel.db.faults import Lost, Unwritable, translated
 from clearhouse.kernel.db.jobs import SCHEMA as JOBS
+from clearhouse.kernel.db.loops import Loops
 
 Row = TypeVar("Row")
 WRITER = "clearhouse_writer"
@@ -162,11 +163,12 @@ class Tx:
 
 @dataclass(frozen=True, eq=False)
 class Database:
-    """An open database: `writing()` and `reading(books)` give transactions."""
+    """An open database: `writing()` and `reading(books)` give transactions; `loops` are those of this process on it."""
 
     writers: AsyncConnectionPool[AsyncConnection[tuple[object, ...]]]
     readers: AsyncConnectionPool[AsyncConnection[tuple[object, ...]]]
     dsn: str
+    loops: Loops = field(default_factory=Loops)
 
     @classmethod
     async def open(cls, dsn: str, *, writers_max: int = 6, readers_max: int = 6) -> "Database":
@@ -279,6 +281,8 @@ async def _told() -> AsyncGenerator[None]:
         yield
     except psycopg.Error as error:
         raise translated(error) from error
+    except UnicodeEncodeError as error:  # half a surrogate pair: the driver cannot send it
+        raise Unwritable(str(error)) from error
 
 
 async def _roll_back(connection: AsyncConnection[tuple[object, ...]]) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from clearhouse import ids
 from clearhouse.asking import Asked
 from clearhouse.kernel.access.principals import readable
+from clearhouse.kernel.db.arrays import holdable
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.kernel.inbox.messages import Message, Subscription
@@ -138,7 +139,7 @@ class Dead:
     @property
     def reason(self) -> str:
         """The sentence."""
-        return str(self.refusal).replace("\0", "")[:TEXT_LENGTH_MAX]
+        return _text(str(self.refusal))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ def _buried(subscription: Subscription, letter: UUID, dead: Dead) -> Line:
 
 
 def _text(text: str) -> str:
-    return text.replace("\0", "")[:TEXT_LENGTH_MAX]
+    return holdable(text)[:TEXT_LENGTH_MAX]
 
 
 async def replay(tx: Tx, asked: Sequence[Asked[Replay]], at: datetime) -> list[Letter | Refusal]:

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from clearhouse.kernel.commands.kinds import Kind
+from clearhouse.kernel.db.arrays import holdable
 from clearhouse.refusals import Kind as RefusalKind
 from clearhouse.refusals import Refusal
 
@@ -67,7 +68,7 @@ def understood(subscription: Subscription, message: Message) -> Any:
     except Refusal as refusal:
         return refusal
     except Exception as error:  # noqa: BLE001 - whatever a decoder stumbles over, the message is what cannot be understood
-        return NotUnderstood(problem=str(error).replace("\0", "")[:PROBLEM_LENGTH_MAX] or type(error).__name__)
+        return NotUnderstood(problem=holdable(str(error))[:PROBLEM_LENGTH_MAX] or type(error).__name__)
 
 
 def waves(messages: Sequence[Message]) -> list[list[Message]]:

@@ -9,15 +9,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 import msgspec
 import structlog
 
 from clearhouse import ids
+from clearhouse.kernel.db.arrays import holdable
+from clearhouse.kernel.db.bells import Bell
 from clearhouse.kernel.db.database import Database, Tx
 from clearhouse.kernel.db.faults import DatabaseFault
-from clearhouse.kernel.db.listening import Bell
+from clearhouse.kernel.db.loops import Loop
 from clearhouse.kernel.journal.events import Cursor, Event, after, sql
 
 CHANNEL = "clearhouse_sealed"
@@ -185,7 +188,7 @@ async def _fail(database: Database, claimed: Claim, problem: str) -> None:
     async with database.writing() as tx:
         await tx.do(
             sql["fail"], book=claimed.book, name=claimed.name, lease=claimed.lease, seconds=BACK_OFF_SECONDS,
-            seconds_max=BACK_OFF_SECONDS_MAX, problem=problem.replace("\0", "")[:PROBLEM_LENGTH_MAX],
+            seconds_max=BACK_OFF_SECONDS_MAX, problem=holdable(problem)[:PROBLEM_LENGTH_MAX],
         )  # fmt: skip
 
 
@@ -199,36 +202,34 @@ async def run(database: Database, reader: Reader, bell: Bell) -> None:
 
 
 async def _run(database: Database, reader: Reader, bell: Bell) -> None:
-    free = asyncio.Semaphore(reader.lanes)
-    async with asyncio.TaskGroup() as turns:
-        if not reader.is_family:
-            turns.create_task(_enrolling(database, reader))
-        while True:
-            strokes = bell.strokes
-            await free.acquire()
-            claimed = await _claimed(database, reader)
-            if claimed is not None:
-                turns.create_task(turn(database, reader, claimed)).add_done_callback(lambda _: free.release())
-                continue
-            free.release()
-            await bell.after(strokes, SWEEP_SECONDS)
-            await asyncio.sleep(GATHER_SECONDS)  # let a few more be numbered: one page takes them all
+    free, loops = asyncio.Semaphore(reader.lanes), database.loops
+    with loops.counted(f"reader_{reader.name}") as turning:
+        async with asyncio.TaskGroup() as turns:
+            if not reader.is_family:
+                turns.create_task(loops.forever(f"enrol_{reader.name}", partial(_enrol, database, reader), SWEEP_SECONDS))
+            while True:
+                strokes = bell.strokes
+                await free.acquire()
+                claimed = await _claimed(database, reader, turning)
+                if claimed is not None:
+                    turns.create_task(turn(database, reader, claimed)).add_done_callback(lambda _: free.release())
+                    continue
+                free.release()
+                await bell.after(strokes, SWEEP_SECONDS)
+                await asyncio.sleep(GATHER_SECONDS)  # let a few more be numbered: one page takes them all
 
 
-async def _claimed(database: Database, reader: Reader) -> Claim | None:
+async def _claimed(database: Database, reader: Reader, turning: Loop) -> Claim | None:
     try:
-        return await claim(database, reader)
+        found = await claim(database, reader)
     except DatabaseFault as fault:
         _log.warning("not done, tried again soon", reader=reader.name, reason=str(fault))
         return None
+    turning.came_round()
+    return found
 
 
-async def _enrolling(database: Database, reader: Reader) -> None:
+async def _enrol(database: Database, reader: Reader) -> None:
     """Make the reader known in books that are new."""
-    while True:
-        try:
-            async with database.writing() as tx:
-                await enrol_everywhere(tx, reader.name)
-        except DatabaseFault as fault:
-            _log.warning("not done, tried again soon", reader=reader.name, reason=str(fault))
-        await asyncio.sleep(SWEEP_SECONDS)
+    async with database.writing() as tx:
+        await enrol_everywhere(tx, reader.name)

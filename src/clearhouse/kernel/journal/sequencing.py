@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from clearhouse import clock
 from clearhouse.kernel.db.arrays import array, hexes
 from clearhouse.kernel.db.database import Database, Tx
-from clearhouse.kernel.db.faults import DatabaseFault
+from clearhouse.kernel.db.loops import went_well
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.kernel.journal import writing
 from clearhouse.kernel.journal.writing import Line
@@ -99,20 +99,24 @@ class Sequencer:
         self.wake = wake
         self.committed = committed
         self.sealed = asyncio.Condition()
+        self._swept = 0
 
     async def run(self) -> None:
         """Sweep until cancelled; a database that is away is asked again."""
-        while True:
-            self.committed.clear()
-            try:
-                count = await sweep(self.database, self.wake)
-            except DatabaseFault:
-                count = 0
-            if count:
-                async with self.sealed:
-                    self.sealed.notify_all()
-            if count < ROWS_MAX:
-                await self._pause()
+        with self.database.loops.counted("sequencer") as turning:
+            while True:
+                self.committed.clear()
+                if await went_well(turning.name, self._sweep):
+                    turning.came_round()
+                if self._swept < ROWS_MAX:
+                    await self._pause()
+
+    async def _sweep(self) -> None:
+        self._swept = 0
+        self._swept = await sweep(self.database, self.wake)
+        if self._swept:
+            async with self.sealed:
+                self.sealed.notify_all()
 
     async def _pause(self) -> None:
         clock_of = asyncio.get_running_loop().time

@@ -16,6 +16,7 @@ import structlog
 from clearhouse import clock, ids
 from clearhouse.kernel.db.database import Database, Tx
 from clearhouse.kernel.db.faults import Duplicate, Lost, Passing, Stale
+from clearhouse.kernel.db.loops import one_by_one
 from clearhouse.kernel.journal import writing
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.pipelines import rows
@@ -48,11 +49,18 @@ class Advancer:
             books = await rows.due_books(tx, stage, clock.now())
         while books:
             more: list[int] = []
-            for book in books:
+            left: list[int] = []
+
+            async def one(book: int, more: list[int] = more, left: list[int] = left) -> int:
                 if stopping():
-                    return False
-                if await self.step(stage, book) >= stage.batch:
+                    left.append(book)
+                elif await self.step(stage, book) >= stage.batch:
                     more.append(book)
+                return 1
+
+            await one_by_one(books, one)
+            if left:
+                return False
             books = more
         return True
 

@@ -19,7 +19,8 @@ from procrastinate.jobs import Status
 
 from clearhouse import clock
 from clearhouse.kernel.db.database import Database
-from clearhouse.kernel.db.faults import DatabaseFault
+from clearhouse.kernel.db.faults import DatabaseFault, Lost
+from clearhouse.kernel.db.loops import went_well
 from clearhouse.kernel.pipelines import rows
 from clearhouse.kernel.pipelines.advancing import Advancer
 from clearhouse.kernel.pipelines.wakes import Wakes, sql
@@ -28,7 +29,7 @@ CONCURRENCY = 2
 SWEEP_SECONDS = 1.0
 HEARTBEAT_SECONDS = 10.0
 STALLED_SECONDS = 30.0
-SWEEPS_BETWEEN_CLEANINGS = 30
+CLEANING_SECONDS = 30.0
 GRACE_SECONDS = 8.0
 CONNECTIONS_MAX = 4
 WAIT_SECONDS_MAX = 3.0  # for a connection: one that does not come soon is no reason to keep a stop waiting
@@ -51,6 +52,7 @@ class Queues:
     chance: Random = field(default_factory=SystemRandom)
     stopping: bool = False
     advanced: asyncio.Event = field(default_factory=asyncio.Event)
+    seconds: float = SWEEP_SECONDS
 
     @property
     def names(self) -> list[str]:
@@ -62,7 +64,9 @@ class Queues:
         app = self._app()
         async with app.open_async(), asyncio.TaskGroup() as tasks:
             tasks.create_task(self._until_stopped())
-            tasks.create_task(self._sweep_forever(app))
+            loops = self.database.loops
+            tasks.create_task(loops.forever("sweep_stages", self.sweep, SWEEP_SECONDS))
+            tasks.create_task(loops.forever("clean_queues", lambda: _clean(app), CLEANING_SECONDS))
             tasks.create_task(self._keep_time())
             for name in self.names:
                 tasks.create_task(self._work(app, name))
@@ -134,33 +138,26 @@ class Queues:
         finally:
             self.stopping = True
 
-    async def _sweep_forever(self, app: "procrastinate.App") -> None:
-        sweeps = 0
-        while True:
-            try:
-                await self.sweep()
-                if sweeps % SWEEPS_BETWEEN_CLEANINGS == 0:
-                    await _clean(app)
-            except (DatabaseFault, ConnectorException) as fault:
-                _log.warning("not swept, tried again soon", reason=str(fault))
-            sweeps += 1
-            await asyncio.sleep(SWEEP_SECONDS)
-
     async def _keep_time(self) -> None:
         """Look when something is due, when a prompt stage was advanced, and with each sweep."""
-        while True:
-            self.advanced.clear()
-            try:
-                seconds = await self.tick()
-            except DatabaseFault as fault:
-                seconds = SWEEP_SECONDS
-                _log.warning("no time kept, swept soon", reason=str(fault))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.advanced.wait(), seconds)
+        with self.database.loops.counted("keep_time") as turning:
+            while True:
+                self.advanced.clear()
+                self.seconds = SWEEP_SECONDS
+                if await went_well(turning.name, self._look):
+                    turning.came_round()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.advanced.wait(), self.seconds)
+
+    async def _look(self) -> None:
+        self.seconds = await self.tick()
 
 
 async def _clean(app: "procrastinate.App") -> None:
     """Drop the jobs of workers that are gone: the rows that they held are due again by themselves."""
-    await app.job_manager.prune_stalled_workers(STALLED_SECONDS)
-    for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
-        await app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
+    try:
+        await app.job_manager.prune_stalled_workers(STALLED_SECONDS)
+        for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
+            await app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
+    except ConnectorException as error:
+        raise Lost(str(error)) from error

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cache
 from uuid import UUID
 
-from clearhouse.kernel.db.arrays import array, texts
+from clearhouse.kernel.db.arrays import array, holdable, texts
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.kernel.pipelines.stages import Stage
@@ -137,7 +137,7 @@ def put_back(tx: Tx, stage: Stage, given: Sequence[PutBack]) -> None:
 
 
 def _writable(error: str) -> str:
-    return error.replace("\0", "�")[:ERROR_LETTERS_MAX] or "?"
+    return holdable(error)[:ERROR_LETTERS_MAX] or "?"
 
 
 async def depth(tx: Tx, stage: Stage, at: datetime) -> Depth:

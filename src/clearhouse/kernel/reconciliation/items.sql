@@ -13,7 +13,8 @@ ORDER BY u.id COLLATE "C"
 ON CONFLICT (book, name, side, id) DO NOTHING
 
 -- name: changed
--- The first item, by its id, that is there with another content, and what of it is another.
+-- The first item, by its id, that is there with another content, and what of it is another. Each is looked up: if the planner
+-- thinks that there are few, it compares every one that is there with all that came; and by the order, in the right index.
 SELECT i.id, CASE
         WHEN i.asset <> u.asset THEN 'currency' WHEN i.amount <> u.amount THEN 'amount' WHEN i.day <> u.day THEN 'date'
         WHEN coalesce(i.reference, '') <> u.reference THEN 'reference'
@@ -23,7 +24,11 @@ FROM unnest(
     %(ids)s::text[], %(assets)s::text[], %(exponents)s::int[], %(amounts)s::numeric[], %(days)s::date[],
     %(references)s::text[], %(ends)s::text[], %(texts)s::text[]
 ) AS u (id, asset, exponent, amount, day, reference, end_to_end, text)
-JOIN reconciliation_item AS i ON i.book = %(book)s AND i.name = %(name)s AND i.side = %(side)s AND i.id = u.id COLLATE "C"
+CROSS JOIN LATERAL (
+    SELECT i.* FROM reconciliation_item AS i
+    WHERE i.book = %(book)s AND i.name = %(name)s AND i.side = %(side)s AND i.id BETWEEN u.id COLLATE "C" AND u.id COLLATE "C"
+    ORDER BY i.id LIMIT 1
+) AS i
 WHERE (i.asset, i.exponent, i.amount, i.day) <> (u.asset, u.exponent, u.amount, u.day)
     OR (coalesce(i.reference, ''), coalesce(i.end_to_end, ''), coalesce(i.text, '')) <> (u.reference, u.end_to_end, u.text)
 ORDER BY i.id

@@ -83,7 +83,6 @@ class Matching:
     first: int
     apart: Apart
     found: int = 0
-    looks_at_all: bool | None = None
 
     async def apply(self, place: int, rule: Rule, exponents: Mapping[str, int]) -> None:
         """Match by one rule what the earlier ones left."""
@@ -113,7 +112,6 @@ class Matching:
     async def _pass(self, statement: str, place: int, **values: object) -> _Found:
         if not self.left.may_match:
             return _Found(0)
-        await self._plan()
         dense = self.left.dense(self.first)
         met = await self.tx.row(
             _sql[statement], _Found, book=self.tx.book, batch=self.batch, name=self.name, at=self.at, who=self.who,
@@ -125,12 +123,6 @@ class Matching:
             self.found += met.found
             self.left = await left_of(self.tx, self.left.items, dense)
         return met
-
-    async def _plan(self) -> None:
-        many = self.left.count >= MANY_FROM
-        if many != self.looks_at_all:
-            await look_at_all(self.tx, self.left.count)
-            self.looks_at_all = many
 
 
 def _shifts(days: int) -> list[int]:
@@ -148,9 +140,9 @@ async def left_of(tx: Tx, items: str, dense: int) -> Left:
     return await tx.row(_sql["left"], Left, book=tx.book, left=items, dense=dense) or Left("{}", 0, 0, 0)
 
 
-async def look_at_all(tx: Tx, count: int) -> None:
-    """Let the planner put so many items together at once, which a writer otherwise avoids."""
-    await tx.tuples(_sql["plan"], {"loops": "off" if count >= MANY_FROM else "on"})
+async def look_at_all(tx: Tx) -> None:
+    """Let the planner put items together at once, which a writer otherwise avoids."""
+    await tx.tuples(_sql["plan"])
 
 
 async def look_up(tx: Tx) -> None:

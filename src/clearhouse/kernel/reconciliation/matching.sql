@@ -1,10 +1,11 @@
 -- name: plan
 -- Everything given is read once a rule, with room to sort. No merging: it would compare all equal items with each other. And
--- where they are many no loops, whatever the statistics say, which know nothing of a book that is new. No table is read whole:
--- a run costs what it is given, and not what was matched before.
+-- no loops, whatever the statistics say, which know nothing of a book that is new: what is looked up one by one is written so that
+-- there is no other way, and all else would be compared each with each. No table is read whole: a run costs what it is given,
+-- and not what was matched before.
 SELECT set_config(name, setting, true)
 FROM (
-    VALUES ('enable_nestloop', %(loops)s), ('enable_hashjoin', 'on'), ('enable_mergejoin', 'off'), ('enable_seqscan', 'off'),
+    VALUES ('enable_nestloop', 'off'), ('enable_hashjoin', 'on'), ('enable_mergejoin', 'off'), ('enable_seqscan', 'off'),
         ('enable_bitmapscan', 'on'), ('enable_material', 'on'), ('enable_memoize', 'off'),
         ('random_page_cost', '1.1'), ('work_mem', '64MB'), ('jit', 'off'),
         ('hash_mem_multiplier', '1'), ('plan_cache_mode', 'force_custom_plan'), ('max_parallel_workers_per_gather', '0')

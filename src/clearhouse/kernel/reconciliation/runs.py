@@ -164,13 +164,12 @@ async def _run(
     tx: Tx, asked: Asked[StartRun], row: rules.Row, exponents: Mapping[str, int], at: datetime
 ) -> Run:  # fmt: skip
     run, name = asked.id, row.name
-    await matching.look_at_all(tx, 0)
+    await matching.look_at_all(tx)
     await tx.do(_sql["take_loads"], book=tx.book, name=name, run=run)
     given = await tx.row(_sql["given"], _Given, book=tx.book, name=name, run=run) or _NOTHING
     left = await matching.left_of(tx, given.items, given.dense)
     work = Matching(tx, run, name, at, asked.by, left, given.first, await _apart(tx, given))
     await _apply(work, row, exponents)
-    await matching.look_at_all(tx, left.count)
     outcome = await matching.outcome(tx, run)
     await tx.do(
         _sql["add_sums"], book=tx.book, run=run, items=given.items, carried=given.carried, dense=given.dense
@@ -222,7 +221,7 @@ async def verify(tx: Tx, text: str, at: datetime) -> RunVerified:
 
 async def _again(tx: Tx, row: _Row, then: rules.Row, exponents: Mapping[str, int], at: datetime) -> Outcome:
     again = ids.derived("reconciliation.again", str(row.id))
-    await matching.look_at_all(tx, 0)
+    await matching.look_at_all(tx)
     given = await tx.row(_sql["given_then"], _Given, book=tx.book, run=row.id) or _NOTHING
     await tx.do(_sql["part_all"], book=tx.book, items=given.items)
     left = await matching.left_of(tx, given.items, given.dense)

@@ -113,11 +113,17 @@ ORDER BY r.number
 ON CONFLICT (book, item) DO NOTHING
 
 -- name: close_breaks
--- Closes the breaks of items that a run found open and has matched.
+-- Closes the breaks of items that a run found open and has matched. Each is looked up: joined, every match there ever was may be
+-- read before it is asked which of them are this run's.
 UPDATE reconciliation_break AS b SET state = 'closed', closed_at = %(at)s
-FROM unnest(%(carried)s::bigint[]) AS u (item)
-JOIN reconciliation_part AS p ON p.book = %(book)s AND p.item = u.item AND p.batch = %(run)s
-WHERE b.book = %(book)s AND b.item = u.item AND b.state = 'open'
+WHERE b.book = %(book)s AND b.state = 'open' AND b.item = ANY(ARRAY(
+    SELECT p.item
+    FROM unnest(%(carried)s::bigint[]) AS u (item)
+    CROSS JOIN LATERAL (
+        SELECT p.item, p.batch FROM reconciliation_part AS p WHERE p.book = %(book)s AND p.item = u.item OFFSET 0
+    ) AS p
+    WHERE p.batch = %(run)s
+))
 RETURNING b.item, b.approval
 
 -- name: add_run

@@ -4,7 +4,6 @@ Promise: a settlement that waits is validated again before anything is locked fo
 nothing; nothing is tried again for an obligation that another settlement has by now.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -16,7 +15,6 @@ from clearhouse import clock
 from clearhouse.kernel.approvals import requests
 from clearhouse.kernel.db.arrays import array
 from clearhouse.kernel.db.database import Database, Tx
-from clearhouse.kernel.db.faults import DatabaseFault
 from clearhouse.kernel.pipelines.declared import Firing, Job
 from clearhouse.kernel.pipelines.stages import Moves, NotYet, Stage
 from clearhouse.refusals import Refusal
@@ -132,12 +130,7 @@ STAGE = Stage(
 
 async def review(database: Database) -> None:
     """Make due, again and again, what waited for people who have decided: a decision makes no row of ours."""
-    while True:
-        try:
-            await wake_reviewed(database)
-        except DatabaseFault as fault:
-            _log.warning("not looked, tried again soon", reason=str(fault))
-        await asyncio.sleep(REVIEW_SECONDS)
+    await database.loops.forever("wake_reviewed", lambda: wake_reviewed(database), REVIEW_SECONDS)
 
 
 async def wake_reviewed(database: Database) -> int:

@@ -24,6 +24,9 @@ Reopen = Annotated[list[str] | None, Parameter(name="--reopen", help="A day that
 Zone = Annotated[str | None, Parameter(help="The time zone of the hours, such as Europe/Berlin; with it they are set anew.")]
 Clock = Annotated[str | None, Parameter(help="A time of the day such as 18:00.")]
 Eve = Annotated[bool, Parameter(help="The hours begin on the day before the business day.", negative="")]
+Together = Annotated[
+    str, Parameter(help="A calendar, or several with commas in between: what is a business day in each of them.")
+]
 At = Annotated[str | None, Parameter(name="--at", help="An instant such as 2026-11-21T16:00:00Z; now, if not said.")]
 
 
@@ -69,33 +72,33 @@ def change_calendar(
 
 
 @app.command
-def day(calendar: str, day: str, *, how: Reading = READING) -> None:
+def day(calendars: Together, day: str, *, how: Reading = READING) -> None:
     """Show whether a calendar is open on a DAY, and its hours."""
-    show(server().get(f"{_path(calendar)}/days/{segment(day)}", book=how.book), json=how.json)
+    show(server().get(f"{_path(calendars)}/days/{segment(day)}", book=how.book), json=how.json)
 
 
 @app.command
-def next_open(calendar: str, *, at: At = None, how: Reading = READING) -> None:
+def next_open(calendars: Together, *, at: At = None, how: Reading = READING) -> None:
     """Show when a calendar is open next."""
-    show(server().get(f"{_path(calendar)}/next-open", at=at, book=how.book), json=how.json)
+    show(server().get(f"{_path(calendars)}/next-open", at=at, book=how.book), json=how.json)
 
 
 @app.command
-def business_date(calendar: str, *, at: At = None, how: Reading = READING) -> None:
+def business_date(calendars: Together, *, at: At = None, how: Reading = READING) -> None:
     """Show which business day an instant belongs to."""
-    show(server().get(f"{_path(calendar)}/business-date", at=at, book=how.book), json=how.json)
+    show(server().get(f"{_path(calendars)}/business-date", at=at, book=how.book), json=how.json)
 
 
 @app.command
-def add(calendar: str, day: str, count: int, *, how: Reading = READING) -> None:
+def add(calendars: Together, day: str, count: int, *, how: Reading = READING) -> None:
     """Show the day COUNT business days after DAY, or before it if COUNT is negative."""
-    show(server().get(f"{_path(calendar)}/add", day=day, count=count, book=how.book), json=how.json)
+    show(server().get(f"{_path(calendars)}/add", day=day, count=count, book=how.book), json=how.json)
 
 
 @app.command
-def roll(calendar: str, day: str, *, convention: Convention = Convention.FOLLOWING, how: Reading = READING) -> None:
+def roll(calendars: Together, day: str, *, convention: Convention = Convention.FOLLOWING, how: Reading = READING) -> None:
     """Show where a DAY goes if the calendar is closed on it."""
-    found = server().get(f"{_path(calendar)}/roll", day=day, convention=convention.value, book=how.book)
+    found = server().get(f"{_path(calendars)}/roll", day=day, convention=convention.value, book=how.book)
     show(found, json=how.json)
 
 

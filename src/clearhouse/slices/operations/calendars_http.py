@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, Response, Router
 from litestar.params import FromPath, PathParameter, QueryParameter
 
-from clearhouse import clock, windows
+from clearhouse import clock, together
 from clearhouse.calendars import DAYS_ADDED_MAX, Convention, add_days, roll
 from clearhouse.kernel.calendars import own
 from clearhouse.kernel.calendars.own import ChangeCalendar, Definition, Listed, OpenCalendar, Sort
@@ -23,6 +23,13 @@ Asking = Request[Any, Any, Any]
 CalendarPath = Annotated[
     str,
     PathParameter(description="A system (TARGET2), a country or a part of one (DE, DE-BY), or one of yours.", max_length=64),
+]
+CalendarsPath = Annotated[
+    str,
+    PathParameter(
+        description="The same, or several with commas in between (TARGET2,FEDWIRE): what is a business day in each of them.",
+        max_length=64 * own.TOGETHER_MAX,
+    ),
 ]
 Instant = Annotated[str | None, QueryParameter(name="at", required=False, description="An instant; now, if not said.")]
 Day = Annotated[date, QueryParameter(name="day", description="A day.")]
@@ -41,7 +48,7 @@ class CalendarChange(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unk
 
 
 class CalendarDay(msgspec.Struct, frozen=True):
-    """Whether a day is a business day, and if it is, its hours as instants."""
+    """Whether a day is a business day, and if it is, its hours as instants; several calendars may have none in common."""
 
     day: date
     open: bool
@@ -118,52 +125,55 @@ async def change_calendar(
 
 
 @get("/{calendar:str}/days/{day:date}", summary="Is it open on a day?")
-async def show_calendar_day(request: Asking, calendar: CalendarPath, day: FromPath[date], book: Book = None) -> CalendarDay:
-    """Return whether a day is a business day, with its hours."""
-    found = await asyncio.to_thread(windows.session, await _window(request, calendar, book), day)
-    return CalendarDay(day, open=False) if found is None else CalendarDay(day, bool(found), *_hours(found))
+async def show_calendar_day(request: Asking, calendar: CalendarsPath, day: FromPath[date], book: Book = None) -> CalendarDay:
+    """Return whether a day is a business day, with its hours: of several calendars, those that they have in common."""
+    asked = await _windows(request, calendar, book)
+    if not await asyncio.to_thread(together.sessions, asked, day):
+        return CalendarDay(day, open=False)
+    found = together.session(asked, day)
+    return CalendarDay(day, open=True) if found is None else CalendarDay(day, bool(found), *_hours(found))
 
 
 @get("/{calendar:str}/next-open", summary="When is it open next?")
-async def show_next_open(request: Asking, calendar: CalendarPath, book: Book = None, at: Instant = None) -> Opening:
-    """Return the first instant, from a given one on, at which business is done."""
+async def show_next_open(request: Asking, calendar: CalendarsPath, book: Book = None, at: Instant = None) -> Opening:
+    """Return the first instant, from a given one on, at which business is done: by all calendars on one business day."""
     instant = _instant(at)
-    found = await asyncio.to_thread(windows.next_session, await _window(request, calendar, book), instant)
+    found = await asyncio.to_thread(together.next_session, await _windows(request, calendar, book), instant)
     return Opening(max(instant, found.opens), found.day, *_hours(found))
 
 
 @get("/{calendar:str}/business-date", summary="Which business day is it?")
-async def show_business_date(request: Asking, calendar: CalendarPath, book: Book = None, at: Instant = None) -> BusinessDay:
-    """Return the first business day whose cut-off is still to come at an instant."""
-    window = await _window(request, calendar, book)
-    return BusinessDay(await asyncio.to_thread(windows.business_date_of, window, _instant(at)))
+async def show_business_date(request: Asking, calendar: CalendarsPath, book: Book = None, at: Instant = None) -> BusinessDay:
+    """Return the first business day whose cut-off is still to come at an instant, of each calendar if there are several."""
+    asked = await _windows(request, calendar, book)
+    return BusinessDay(await asyncio.to_thread(together.business_date_of, asked, _instant(at)))
 
 
 @get("/{calendar:str}/add", summary="Add business days")
 async def add_business_days(
-    request: Asking, calendar: CalendarPath, day: Day,
+    request: Asking, calendar: CalendarsPath, day: Day,
     count: Annotated[int, QueryParameter(name="count", ge=-DAYS_ADDED_MAX, le=DAYS_ADDED_MAX, description="How many.")],
     book: Book = None,
 ) -> BusinessDay:  # fmt: skip
     """Return the day so many business days later, or earlier if the count is negative; none is the first one from it on."""
-    window = await _window(request, calendar, book)
-    return BusinessDay(await asyncio.to_thread(add_days, window.calendar, day, count))
+    asked = together.calendar(await _windows(request, calendar, book))
+    return BusinessDay(await asyncio.to_thread(add_days, asked, day, count))
 
 
 @get("/{calendar:str}/roll", summary="Move a date off a closed day")
 async def roll_day(
-    request: Asking, calendar: CalendarPath, day: Day, book: Book = None,
+    request: Asking, calendar: CalendarsPath, day: Day, book: Book = None,
     convention: Annotated[Convention, QueryParameter(name="convention", required=False)] = Convention.FOLLOWING,
 ) -> BusinessDay:  # fmt: skip
     """Return the day itself if it is open, and otherwise the business day that a convention names."""
-    window = await _window(request, calendar, book)
-    return BusinessDay(await asyncio.to_thread(roll, window.calendar, day, convention))
+    asked = together.calendar(await _windows(request, calendar, book))
+    return BusinessDay(await asyncio.to_thread(roll, asked, day, convention))
 
 
-async def _window(request: Asking, calendar: str, book: str | None) -> Window:
+async def _windows(request: Asking, calendars: str, book: str | None) -> list[Window]:
     """Return what is computed with, which is done beside the loop: rules may have to be worked out for many years."""
     async with here(request).reading(READ, book) as tx:
-        return await own.find_window(tx, calendar)
+        return await own.find_windows(tx, calendars.split(","))
 
 
 def _instant(at: str | None) -> datetime:

@@ -5,7 +5,6 @@ posted whole, under ids that come of the round, so that posting it again finds i
 again, and holds up no other.
 """
 
-import asyncio
 import hashlib
 import re
 from collections.abc import Sequence
@@ -125,12 +124,7 @@ def _segment(name: str) -> str:
 
 async def book(database: Database) -> None:
     """Post whatever is owed to the ledger, again and again, until cancelled."""
-    while True:
-        try:
-            await book_due(database)
-        except DatabaseFault as fault:
-            _log.warning("rounds not posted, tried again soon", reason=str(fault))
-        await asyncio.sleep(SECONDS_BETWEEN)
+    await database.loops.forever("book_rounds", lambda: book_due(database), SECONDS_BETWEEN)
 
 
 async def book_due(database: Database, *, most: int = 100) -> list[Booked]:
@@ -151,8 +145,8 @@ async def book_due(database: Database, *, most: int = 100) -> list[Booked]:
 async def _book_one(database: Database, due: _Due) -> Booked | None:
     try:
         return await book_one(database, due.book, due.settleid, due.round)
-    except DatabaseFault as fault:
-        _log.warning("a round was not posted, tried again soon", settleid=due.settleid, round=due.round, reason=str(fault))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this round's affair, and the others are posted
+        _log.warning("a round was not posted, tried again soon", settleid=due.settleid, round=due.round, exc_info=error)
         return None
 
 

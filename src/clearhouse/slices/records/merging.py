@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import structlog
-
 from clearhouse.kernel.db.arrays import array, texts
+from clearhouse.kernel.db.bells import Bell
 from clearhouse.kernel.db.database import Database, Tx
-from clearhouse.kernel.db.faults import DatabaseFault
+from clearhouse.kernel.db.loops import one_by_one
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.slices.records.cells import Number
 from clearhouse.slices.records.parsing import KEY_LENGTH_MAX, Place, Sum
@@ -25,7 +24,6 @@ UPLOADS_AT_ONCE = 500
 ROUNDS_DUE = 100
 SECONDS_BETWEEN = 0.5
 AFTER_EVERY_KEY = "\U0010ffff" * (KEY_LENGTH_MAX + 1)
-_log = structlog.get_logger(__name__)
 _sql = Statements.of("clearhouse.slices.records", "merging.sql")
 
 
@@ -111,17 +109,21 @@ def wait(tx: Tx, waiting: Sequence[Waiting]) -> None:
 
 async def merge(database: Database) -> None:
     """Merge whatever is due, again and again, until cancelled: whoever writes meanwhile has the machine half of the time."""
+    bell = Bell()
+
+    async def turn() -> None:
+        if await one_by_one(await waiting(database), lambda each: _part_and_rest(database, each)):
+            bell.strike()
+
+    await database.loops.forever("merge_uploads", turn, SECONDS_BETWEEN, bell=bell)
+
+
+async def _part_and_rest(database: Database, due: Due) -> int:
     now = asyncio.get_running_loop().time
-    while True:
-        try:
-            for each in await waiting(database):
-                start = now()
-                while await merge_part(database, each):
-                    await asyncio.sleep(now() - start)
-                    start = now()
-        except DatabaseFault as fault:
-            _log.warning("sums not merged, tried again soon", reason=str(fault))
-        await asyncio.sleep(SECONDS_BETWEEN)
+    start = now()
+    is_merged = await merge_part(database, due)
+    await asyncio.sleep(now() - start)
+    return int(is_merged)
 
 
 async def waiting(database: Database, *, most: int = ROUNDS_DUE) -> list[Due]:
@@ -134,15 +136,14 @@ async def merge_due(database: Database) -> int:
     """Merge all sums that wait; return in how many parts."""
     count = 0
     while due := await waiting(database):
-        failed: list[DatabaseFault] = []
-        for each in due:
-            try:
-                while await merge_part(database, each):
-                    count += 1
-            except DatabaseFault as fault:  # the others have their turn all the same
-                failed.append(fault)
-        if failed:
-            raise failed[0]
+        count += await one_by_one(due, lambda each: _merged(database, each))
+    return count
+
+
+async def _merged(database: Database, due: Due) -> int:
+    count = 0
+    while await merge_part(database, due):
+        count += 1
     return count
 
 

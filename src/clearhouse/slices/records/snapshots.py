@@ -4,19 +4,15 @@ Promise: what a snapshot says is what the changes up to it had added, no more; o
 the one before it holds, so all of them together are no more than what was uploaded.
 """
 
-import asyncio
 from dataclasses import dataclass
 
-import structlog
-
 from clearhouse.kernel.db.database import Database
-from clearhouse.kernel.db.faults import DatabaseFault
+from clearhouse.kernel.db.loops import one_by_one
 from clearhouse.kernel.db.statements import Statements
 
 CHANGES_BETWEEN = 100
 SUMS_BETWEEN = 50_000
 SECONDS_BETWEEN = 10.0
-_log = structlog.get_logger(__name__)
 _sql = Statements.of("clearhouse.slices.records", "snapshots.sql")
 
 
@@ -36,19 +32,14 @@ class _Count:
 
 async def snap(database: Database) -> None:
     """Take the snapshots that are due, again and again, until cancelled."""
-    while True:
-        try:
-            await take_due(database)
-        except DatabaseFault as fault:
-            _log.warning("no snapshot taken, tried again soon", reason=str(fault))
-        await asyncio.sleep(SECONDS_BETWEEN)
+    await database.loops.forever("snapshots", lambda: take_due(database), SECONDS_BETWEEN)
 
 
 async def take_due(database: Database) -> int:
     """Take a snapshot of every round that had many changes since its last one; return how many were taken."""
     async with database.writing() as tx:
         due = await tx.rows(_sql["due"], _Due, changes=CHANGES_BETWEEN, sums=SUMS_BETWEEN)
-    return sum([await _taken(database, each) for each in due])
+    return await one_by_one(due, lambda each: _taken(database, each))
 
 
 async def _taken(database: Database, due: _Due) -> int:

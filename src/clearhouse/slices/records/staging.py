@@ -4,7 +4,6 @@ Promises: what is staged is in no sum; an upload that breaks off counts nothing,
 its id.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +16,7 @@ from clearhouse import clock, ids
 from clearhouse.asking import Asked
 from clearhouse.kernel.access import books
 from clearhouse.kernel.db.database import Database, Tx
-from clearhouse.kernel.db.faults import DatabaseFault
+from clearhouse.kernel.db.loops import one_by_one
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.refusals import Refusal
 from clearhouse.slices.records import identities, merging, uploads
@@ -192,20 +191,18 @@ async def forget(tx: Tx, before: datetime, *, most: int = 100) -> int:
 
 async def sweep(database: Database) -> None:
     """Drop what broke off a day ago and never came again, now and then, until cancelled."""
-    while True:
-        try:
-            await forget_all(database, clock.now() - timedelta(hours=HOURS_KEPT))
-        except DatabaseFault as fault:
-            _log.warning("broken uploads not dropped, tried again later", reason=str(fault))
-        await asyncio.sleep(SECONDS_BETWEEN)
+    await database.loops.forever(
+        "forget_uploads", lambda: forget_all(database, clock.now() - timedelta(hours=HOURS_KEPT)), SECONDS_BETWEEN
+    )
 
 
 async def forget_all(database: Database, before: datetime) -> int:
     """Drop such uploads of every book; return how many."""
     async with database.writing() as tx:
         numbers = await books.numbers(tx)
-    count = 0
-    for number in numbers:
+
+    async def here(number: int) -> int:
         async with database.writing(book=number) as tx:
-            count += await forget(tx, before)
-    return count
+            return await forget(tx, before)
+
+    return await one_by_one(numbers, here)

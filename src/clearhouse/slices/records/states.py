@@ -102,11 +102,11 @@ async def cells(tx: Tx, structure: Structure, round_: int, change: int | None = 
 
 async def _cells_then(tx: Tx, structure: Structure, round_: int, change: int) -> Cells:
     values: dict[str, object] = {"book": tx.book, "structure": structure.number, "change": change}
-    rows = await tx.rows(_sql["cells_then"], _Row, **values, base=await _origin(tx, structure, round_, change))
+    rows = await tx.rows(_sql["cells_then"], _Row, **values, base=await _start(tx, structure, round_, change))
     return _by_key(rows, structure)
 
 
-async def _origin(tx: Tx, structure: Structure, round_: int, change: int) -> int:
+async def _start(tx: Tx, structure: Structure, round_: int, change: int) -> int:
     """Return the last change up to one of which there is a snapshot, or with which the round before ended."""
     base = await tx.row(_sql["base"], _Start, book=tx.book, structure=structure.number, round=round_, change=change)
     return 0 if base is None else base.change
@@ -166,7 +166,7 @@ async def history(tx: Tx, structure: Structure, *, before: int = EVERY, most: in
 
 async def _unfolded(tx: Tx, structure: Structure, updates: Sequence[Change]) -> dict[int, dict[str, Any]]:
     """Return what is shown of a round after each of these updates, in order, and look at no other keys."""
-    last, base = updates[-1].change, await _origin(tx, structure, updates[0].round, updates[0].change - 1)
+    last, base = updates[-1].change, await _start(tx, structure, updates[0].round, updates[0].change - 1)
     keys = await _shown_keys(tx, structure, updates, base)
     wanted = sorted({key for its in keys.values() for key in its.keys})
     values: dict[str, object] = {"book": tx.book, "structure": structure.number, "keys": wanted}

@@ -6,9 +6,12 @@ client would send what it still has and skip what was under way; the page comes 
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import nats
+import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import Header, StorageType, StreamConfig
@@ -23,6 +26,7 @@ SUBJECTS = "clearhouse.>"
 DAYS_KEPT = 7
 PENDING_MAX = 4_000
 CONNECT_SECONDS = 5
+CLOSE_SECONDS = 2.0
 
 
 class ConnectionClosed(ConnectionError):
@@ -42,6 +46,18 @@ async def connect(url: str, closed: asyncio.Event) -> Client:
         url.split(","), name="clearhouse", allow_reconnect=False, connect_timeout=CONNECT_SECONDS, max_reconnect_attempts=1,
         closed_cb=over, error_cb=told, **credentials(url),
     )  # fmt: skip
+
+
+async def hang_up(client: Client) -> None:
+    """Close a connection. One whose other end takes nothing any more is not waited for: what it has to send is dropped."""
+    with suppress(TimeoutError, nats.errors.Error, OSError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await client.close()
+            return
+    transport: Any = cast("Any", client)._transport  # noqa: SLF001 - nobody else has it, and it waits for the other end
+    writer = getattr(transport, "_io_writer", None)
+    if writer is not None:
+        writer.transport.abort()
 
 
 def credentials(url: str) -> dict[str, str]:
@@ -94,7 +110,7 @@ class JetStreamBus:
         client, self._client, self._stream = self._client, None, None
         self._closed.set()
         if client is not None and not client.is_closed:
-            await client.close()
+            await hang_up(client)
 
     async def _connected(self) -> JetStreamContext:
         async with self._connecting:
@@ -119,7 +135,8 @@ class JetStreamBus:
         finally:
             for task in (closed, stored):
                 task.cancel()
-            await asyncio.gather(closed, stored, return_exceptions=True)
+            # the client may swallow a cancel while it sends; then only the end of the connection ends it
+            await asyncio.wait([closed, stored], timeout=CLOSE_SECONDS)
 
 
 async def _stored(stream: JetStreamContext, wave: Sequence[Event]) -> None:

@@ -21,7 +21,7 @@ from nats.js.errors import NotFoundError
 
 from clearhouse.kernel.inbox.dead import Dead
 from clearhouse.kernel.inbox.messages import Message, Subscription
-from clearhouse.transport.bus.jetstream import ConnectionClosed, connect, ensure_stream
+from clearhouse.transport.bus.jetstream import ConnectionClosed, connect, ensure_stream, hang_up
 from clearhouse.transport.bus.sources import BATCH_BYTES_MAX, BATCH_MESSAGES, FETCH_SECONDS, HEADERS_BYTES_MAX, letter
 
 DEAD = "clearhouse-dead"
@@ -47,7 +47,7 @@ async def opened(url: str, subscription: Subscription) -> "AsyncGenerator[JetStr
         finally:
             await source.return_all()
     finally:
-        await client.close()
+        await hang_up(client)
 
 
 async def _joined(stream: JetStreamContext, subscription: Subscription) -> tuple[str, str]:

@@ -62,16 +62,18 @@ Opened = Callable[[], AbstractAsyncContextManager[Source]]
 async def consume(door: Door, subscription: Subscription, opened: Opened) -> None:
     """Take messages until cancelled; after any fault what was not acknowledged comes again, and has no second effect."""
     pause = PAUSE_SECONDS
-    while True:
-        try:
-            async with opened() as source:
-                while True:
-                    await turn(door, subscription, source)
-                    pause = PAUSE_SECONDS
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this subscription's affair alone
-            _log.warning("not taken, tried again soon", subscription=subscription.name, reason=repr(error))
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, PAUSE_SECONDS_MAX)
+    with door.database.loops.counted(f"inbox_{subscription.name}") as turning:
+        while True:
+            try:
+                async with opened() as source:
+                    while True:
+                        await turn(door, subscription, source)
+                        turning.came_round()
+                        pause = PAUSE_SECONDS
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this subscription's affair alone
+                _log.warning("not taken, tried again soon", subscription=subscription.name, reason=repr(error))
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, PAUSE_SECONDS_MAX)
 
 
 async def turn(door: Door, subscription: Subscription, source: Source) -> int:

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import contextmanager
 from uuid import UUID
 
+from clearhouse.kernel.db.bells import Bell
 from clearhouse.kernel.db.database import Database
-from clearhouse.kernel.db.listening import Bell, listen
+from clearhouse.kernel.db.listening import listen
 from clearhouse.kernel.journal import events
 from clearhouse.kernel.journal.events import Cursor, Page
 from clearhouse.kernel.journal.readers import CHANNEL

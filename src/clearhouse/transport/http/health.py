@@ -1,7 +1,8 @@
 """Health: whether the server can do its work, and how every part behind it is.
 
 Promise: anybody may ask, as often as they like: it is looked at once a second, for two seconds at most, and what is told is
-how each part is and since how long something waits there, never what or how much.
+how each part is and since how long something waits there, never what or how much. A loop of this process that stands still
+is a part, too, by its name (`loop_…`), with the seconds since it last came round.
 """
 
 import asyncio
@@ -84,6 +85,7 @@ class Pulse:
         if not looking.done() or not looking.result():
             looking.cancel()  # nobody waits until it has let go of a connection that does not answer
             return Health("down", VERSION, {DATABASE: Part("down"), **parts})
+        parts |= {f"loop_{name}": Part("late", round(its, 1)) for name, its in self._database.loops.late().items()}
         late = any(each.status != "ok" for each in parts.values())
         return Health("late" if late else "ok", VERSION, {DATABASE: Part("ok"), **parts})
 

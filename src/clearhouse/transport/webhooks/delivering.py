@@ -5,14 +5,15 @@ when a worker ends is given back at once, and what a worker that was killed had 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import structlog
 
 from clearhouse import clock
+from clearhouse.kernel.db.bells import Bell
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.faults import DatabaseFault
-from clearhouse.kernel.db.listening import Bell, listen
+from clearhouse.kernel.db.listening import listen
+from clearhouse.kernel.db.loops import one_by_one
 from clearhouse.kernel.journal.readers import CHANNEL
 from clearhouse.kernel.webhooks import deliveries
 from clearhouse.transport.webhooks.errands import Endpoint, Errand
@@ -45,12 +46,20 @@ class Courier:
         """Work whenever something was numbered, and now and then, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(listen(self.database, CHANNEL, self.bell))
-            tasks.create_task(self._forever(self.forget, Bell(), FORGET_SECONDS))
-            tasks.create_task(self._forever(lambda: self.turn(tasks), self.bell, SWEEP_SECONDS))
+            loops = self.database.loops
+            tasks.create_task(loops.forever("forget_deliveries", self.forget, FORGET_SECONDS))
+            tasks.create_task(loops.forever("webhooks", lambda: self.turn(tasks), SWEEP_SECONDS, bell=self.bell))
 
     async def turn(self, tasks: asyncio.TaskGroup) -> None:
-        """Make deliveries from what is new, and set every endpoint that has something due to work."""
-        await self.spread()
+        """Make deliveries from what is new, and set every endpoint that has something due to work, with every page read."""
+        books = await self._listening()
+        while books:
+            try:
+                books = await self._spread_once(books)
+            finally:  # what was made is sent, whichever book is broken
+                await self._set_out(tasks)
+
+    async def _set_out(self, tasks: asyncio.TaskGroup) -> None:
         async with self.database.writing() as tx:
             due = await deliveries.due(tx, clock.now())
         for endpoint in due:
@@ -62,13 +71,26 @@ class Courier:
 
     async def spread(self) -> None:
         """Make the deliveries of everything that is new, in every book."""
+        books = await self._listening()
+        while books:
+            books = await self._spread_once(books)
+
+    async def _listening(self) -> list[int]:
         async with self.database.writing() as tx:
-            numbers = await deliveries.books_listening(tx)
-        for book in numbers:
-            more = True
-            while more:
-                async with self.database.writing(book=book) as tx:
-                    more = await deliveries.spread(tx, clock.now())
+            return await deliveries.books_listening(tx)
+
+    async def _spread_once(self, books: list[int]) -> list[int]:
+        """Read a page of the log of each book, and return which of them may have more: a long one holds up no other."""
+        further: list[int] = []
+
+        async def page(book: int) -> int:
+            async with self.database.writing(book=book) as tx:
+                more = await deliveries.spread(tx, clock.now())
+            further.extend([book] if more else [])
+            return 1
+
+        await one_by_one(books, page)
+        return further
 
     async def forget(self) -> None:
         """Drop deliveries that were made long ago."""
@@ -87,15 +109,7 @@ class Courier:
                 self.bell.strike()  # there is room for what the log has kept for this endpoint
         except DatabaseFault as fault:
             _log.warning("webhooks were not sent, tried again soon", reason=str(fault))
+        except Exception as error:  # noqa: BLE001 - a fault of ours: the other endpoints go on, and this one is tried again
+            _log.error("webhooks were not sent, tried again soon", endpoint=str(endpoint[1]), exc_info=error)
         finally:
             self._errands.pop(endpoint, None)
-
-    @staticmethod
-    async def _forever(do: Callable[[], Awaitable[None]], bell: Bell, seconds: float) -> None:
-        while True:
-            strokes = bell.strokes
-            try:
-                await do()
-            except DatabaseFault as fault:
-                _log.warning("not done, tried again soon", reason=str(fault))
-            await bell.after(strokes, seconds)

@@ -31,6 +31,7 @@ CLAIMED_FEW = 2 * AT_ONCE
 CLAIMED_MANY = 10 * AT_ONCE
 QUICK = timedelta(seconds=1)
 WAIT_MAX = deliveries.LEASE - timedelta(seconds=SECONDS_MAX + 5.0)  # then there is time for an answer and to record it
+STILL_SECONDS = deliveries.LEASE.total_seconds()  # every answer comes sooner: who waits so long waits for nobody
 Endpoint = tuple[int, UUID]
 
 
@@ -67,12 +68,16 @@ class Errand:
         self._news.set()
 
     async def run(self) -> bool:
-        """Send all that is due, and tell whether that was anything; if it is broken off, give back what it holds."""
+        """Send all that is due, and tell whether that was anything; if it is broken off, give it back.
+
+        It is broken off, too, where it stands still: then it is begun anew, and the log says so.
+        """
         try:
             await self._exchanged()
             is_any = bool(self._open)
             while self._places or self._ended:
-                await self._news.wait()
+                async with asyncio.timeout(STILL_SECONDS):
+                    await self._news.wait()
                 self._news.clear()
                 if self._is_time():
                     await self._exchanged()
@@ -164,6 +169,7 @@ class Errand:
 
     async def _end(self) -> None:
         """Break off what is under way, and record it with everything else that is claimed."""
+        self._waiting.clear()  # or a place that leaves at this moment would be replaced
         places = list(self._places)
         for each in places:
             each.cancel()

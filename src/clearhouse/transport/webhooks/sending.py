@@ -106,7 +106,6 @@ class _Answer:
 
     def outcome(self, reason: str) -> Outcome:
         """Return what there is; a reason counts only where no status came."""
-        if self.status is None:
-            return Outcome(None, reason[:ANSWER_BYTES_MAX])
-        text = self.piece[:ANSWER_BYTES_MAX].decode("utf-8", "replace")
-        return Outcome(self.status, "".join(each if each.isprintable() else " " for each in text))
+        text = reason if self.status is None else self.piece[:ANSWER_BYTES_MAX].decode("utf-8", "replace")
+        shown = "".join(each if each.isprintable() else " " for each in text[:ANSWER_BYTES_MAX])
+        return Outcome(self.status, shown)

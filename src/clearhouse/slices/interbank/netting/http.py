@@ -36,6 +36,9 @@ PositionPath = Annotated[str, PathParameter(description="A position's id.", max_
 ObligationPath = Annotated[str, PathParameter(description="An obligation's id, as it was recorded.", max_length=100)]
 CurrencyQuery = Annotated[str | None, QueryParameter(name="currency", required=False, max_length=16)]
 StateQuery = Annotated[CycleState | None, QueryParameter(name="state", required=False)]
+ObligationQuery = Annotated[
+    str, QueryParameter(name="obligation_id", max_length=100, description="An obligation's id, as it was recorded.")
+]
 BankQuery = Annotated[str | None, QueryParameter(name="bank", required=False, max_length=20, description="On either side.")]
 
 _RECORDING = {
@@ -173,6 +176,15 @@ async def record_obligations(request: Asking, book: Book = None, key: Idempotenc
     return bulk.results([each if isinstance(each, Refusal) else next(answers) for each in found])
 
 
+@get("/obligations", summary="Find an obligation")
+async def find_obligations(request: Asking, obligation_id: ObligationQuery, book: Book = None) -> Response[Page[Obligation]]:
+    """Return the obligation of an id, whatever signs that has, or none."""
+    visit = here(request)
+    async with visit.reading(commands.READ, book) as tx:
+        found = await obligations.named(tx, obligation_id, party=party(visit.caller))
+    return page(request, found, 1, lambda each: each.obligation_id)
+
+
 @get("/obligations/{obligation:str}", summary="Show an obligation")
 async def show_obligation(request: Asking, obligation: ObligationPath, book: Book = None) -> Obligation:
     """Return an obligation with the last cycle that it counts for."""
@@ -233,7 +245,8 @@ router = Router(
     "/netting",
     route_handlers=[
         open_cycle, list_cycles, show_cycle, close_cycle, settle_cycle, abort_cycle, carry_cycle, record_obligation,
-        record_obligations, show_obligation, list_obligations, list_positions, explain_position, list_leaves,
+        record_obligations, find_obligations, show_obligation, list_obligations, list_positions, explain_position,
+        list_leaves,
     ],
     tags=["netting"],
 )  # fmt: skip

@@ -303,11 +303,21 @@ async def find(tx: Tx, name: str, *, party: str | None = None) -> Obligation:
     return (await _find(tx, name, party)).shown()
 
 
+async def named(tx: Tx, name: str, *, party: str | None = None) -> list[Obligation]:
+    """Return the obligation of an id, if it is there for whoever asks."""
+    return [row.shown() for row in await _named(tx, name, party)]
+
+
 async def _find(tx: Tx, name: str, party: str | None) -> ObligationRow:
-    found = await rows(tx, [name.replace("\0", "")])
-    if not found or party not in {None, found[0].payer, found[0].payee}:
+    found = await _named(tx, name, party)
+    if not found:
         raise ObligationNotFound(id=name[:100])
     return found[0]
+
+
+async def _named(tx: Tx, name: str, party: str | None) -> list[ObligationRow]:
+    found = await rows(tx, [name.replace("\0", "")])
+    return [row for row in found if party in {None, row.payer, row.payee}]
 
 
 async def listed(
