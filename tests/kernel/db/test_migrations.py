@@ -26,7 +26,7 @@ from serving import libraries
 Owner = psycopg.Connection[tuple[Any, ...]]
 STEPS = [step.number for step in migrations()]
 PRODUCTS = 100  # from here on, steps are those of the products
-RENAMED = {"reconciliation_delivery": "reconciliation_load"}
+RENAMED = {"reconciliation_delivery": "reconciliation_load", "netting_obligation": "interbank_obligation"}
 PROGRAM = (
     "import asyncio, sys; from clearhouse.kernel.db.migrations import migrate; print(len(asyncio.run(migrate(sys.argv[1]))))"
 )

@@ -130,7 +130,8 @@ class Queues:
                 )  # fmt: skip
             except ConnectorException as error:
                 _log.warning("the queue stands still, tried again soon", queue=queue, reason=str(error))
-            await asyncio.sleep(SWEEP_SECONDS)
+            if not self.stopping:  # a worker may keep to itself that it was cancelled
+                await asyncio.sleep(SWEEP_SECONDS)
 
     async def _until_stopped(self) -> None:
         try:
