@@ -95,3 +95,33 @@ async def test_where_the_database_is_away_nobody_else_is_asked_to_wait_for_it() 
     with pytest.raises(Lost):
         await one_by_one(range(5), do)
     assert asked == [0]
+
+
+async def test_a_cancel_that_was_kept_from_a_loop_by_what_it_waited_for_ends_it_all_the_same() -> None:
+    began, bell = asyncio.Event(), Bell()
+
+    async def keeps_it() -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:  # as asyncio.wait_for does when its answer comes with the cancel
+            bell.strike()
+
+    running = asyncio.create_task(Loops().forever("turning", keeps_it, NEVER, bell=bell))
+    await began.wait()
+    async with asyncio.timeout(30):
+        await ended(running)
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_a_stroke_that_comes_with_a_cancel_keeps_it_from_nobody(steps: int) -> None:
+    bell = Bell()
+    waiting = asyncio.create_task(bell.after(bell.strokes, NEVER))
+    await asyncio.sleep(0)
+    bell.strike()
+    for _ in range(steps):  # the stroke is on its way for a few of them
+        await asyncio.sleep(0)
+    was_done = waiting.done()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert was_done or waiting.cancelled()

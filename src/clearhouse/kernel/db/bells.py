@@ -23,5 +23,6 @@ class Bell:
     async def after(self, strokes: int, seconds: float) -> None:
         """Wait until there were more strokes than these, or so long."""
         if self.strokes == strokes:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._struck.wait(), seconds)
+            with suppress(TimeoutError):  # and not wait_for: a stroke that comes with a cancel would keep the cancel from us
+                async with asyncio.timeout(seconds):
+                    await self._struck.wait()

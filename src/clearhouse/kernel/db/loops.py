@@ -81,8 +81,16 @@ class Loops:
             await asyncio.sleep(WATCH_SECONDS)
 
 
+def heed() -> None:
+    """Raise the cancel that whatever we waited for kept to itself: until Python 3.12 `asyncio.wait_for` does so at times."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def went_well(name: str, do: Callable[[], Awaitable[object]]) -> bool:
     """Have a turn, and tell whether it went well; why it did not is told to the log."""
+    heed()
     try:
         await do()
     except Stale as fault:  # somebody came between: a posting, a closing, another worker

@@ -20,7 +20,7 @@ from clearhouse.kernel.db.arrays import holdable
 from clearhouse.kernel.db.bells import Bell
 from clearhouse.kernel.db.database import Database, Tx
 from clearhouse.kernel.db.faults import DatabaseFault
-from clearhouse.kernel.db.loops import Loop
+from clearhouse.kernel.db.loops import Loop, heed
 from clearhouse.kernel.journal.events import Cursor, Event, after, sql
 
 CHANNEL = "clearhouse_sealed"
@@ -208,6 +208,7 @@ async def _run(database: Database, reader: Reader, bell: Bell) -> None:
             if not reader.is_family:
                 turns.create_task(loops.forever(f"enrol_{reader.name}", partial(_enrol, database, reader), SWEEP_SECONDS))
             while True:
+                heed()
                 strokes = bell.strokes
                 await free.acquire()
                 claimed = await _claimed(database, reader, turning)

@@ -122,7 +122,8 @@ class Sequencer:
         clock_of = asyncio.get_running_loop().time
         began = clock_of()
         try:
-            await asyncio.wait_for(self.committed.wait(), SWEEP_SECONDS)
+            async with asyncio.timeout(SWEEP_SECONDS):
+                await self.committed.wait()
         except TimeoutError:
             return
         if clock_of() - began < GATHER_SECONDS:  # commits come one after another: let a few more, one sweep seals them all

@@ -148,7 +148,8 @@ class Queues:
                 if await went_well(turning.name, self._look):
                     turning.came_round()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self.advanced.wait(), self.seconds)
+                    async with asyncio.timeout(self.seconds):
+                        await self.advanced.wait()
 
     async def _look(self) -> None:
         self.seconds = await self.tick()

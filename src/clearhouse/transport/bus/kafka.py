@@ -72,7 +72,8 @@ async def producer(kafka: Kafka) -> AIOKafkaProducer:
 async def stop(made: AIOKafkaProducer) -> None:
     """Stop a producer; one whose broker is away is not waited for."""
     with suppress(KafkaError, OSError, TimeoutError):
-        await asyncio.wait_for(made.stop(), STOP_SECONDS)
+        async with asyncio.timeout(STOP_SECONDS):
+            await made.stop()
     await made.client.close()
 
 

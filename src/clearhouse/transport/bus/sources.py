@@ -12,6 +12,7 @@ from typing import Protocol
 import structlog
 
 from clearhouse.kernel.commands.submitting import Door
+from clearhouse.kernel.db.loops import heed
 from clearhouse.kernel.inbox.dead import Dead
 from clearhouse.kernel.inbox.messages import Message, Subscription
 from clearhouse.kernel.inbox.taking import replay_due, take
@@ -67,6 +68,7 @@ async def consume(door: Door, subscription: Subscription, opened: Opened) -> Non
             try:
                 async with opened() as source:
                     while True:
+                        heed()
                         await turn(door, subscription, source)
                         turning.came_round()
                         pause = PAUSE_SECONDS
