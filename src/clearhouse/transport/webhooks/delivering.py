@@ -13,7 +13,7 @@ from clearhouse.kernel.db.bells import Bell
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.faults import DatabaseFault
 from clearhouse.kernel.db.listening import listen
-from clearhouse.kernel.db.loops import one_by_one
+from clearhouse.kernel.db.loops import heed, one_by_one
 from clearhouse.kernel.journal.readers import CHANNEL
 from clearhouse.kernel.webhooks import deliveries
 from clearhouse.transport.webhooks.errands import Endpoint, Errand
@@ -62,6 +62,7 @@ class Courier:
     async def _set_out(self, tasks: asyncio.TaskGroup) -> None:
         async with self.database.writing() as tx:
             due = await deliveries.due(tx, clock.now())
+        heed()  # nobody sets out any more while we are being stopped
         for endpoint in due:
             if endpoint in self._errands:
                 self._errands[endpoint].more()
