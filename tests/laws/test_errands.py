@@ -112,7 +112,7 @@ def test_an_errand_ends_with_all_sent_in_whatever_order_its_places_come_and_go(
             assert len(set(receiver.ids)) == len(wanted)
             assert len(receiver.ids) <= len(wanted) + breaks * errands.AT_ONCE  # what was on its way comes again
 
-        @tried(60, many=5_000)
+        @tried(25, many=5_000)
         @given(
             st.integers(0, 2**32), st.integers(1, 2), st.integers(1, 20), st.lists(st.integers(0, 9), max_size=2),
             st.lists(st.integers(1, 60), max_size=4),
