@@ -51,7 +51,7 @@ async def test_holds_expire_in_a_book_whatever_is_wrong_with_the_one_before_it(h
     for book, operator in (await operators(house)).items():
         leg = movement("payer", "payee", "5.00", pending=True, expires_at=soon)
         held[book] = operator, ok(await operator.post("/api/v1/ledger/transactions", json=transaction(leg)))
-    break_book(owner_dsn, "ledger_hold")
+    await break_book(owner_dsn, "ledger_hold")
 
     async def state(book: str) -> str:
         operator, posted = held[book]
@@ -62,7 +62,7 @@ async def test_holds_expire_in_a_book_whatever_is_wrong_with_the_one_before_it(h
             with suppress(Poison):
                 await worker.expire_holds(house.database)
     assert await state("main") == "pending"
-    mend_book(owner_dsn)
+    await mend_book(owner_dsn)
     await worker.expire_holds(house.database)
     assert await state("main") == await state("second")
 
@@ -72,13 +72,13 @@ async def test_events_of_a_book_are_sent_whatever_is_wrong_with_the_one_before_i
     async with Hooks.opened(house) as hooks, Receiver.opened() as receiver:
         for book in BOOKS:
             ok(await house.admin.post(WEBHOOKS, params={"book": book}, json={"url": receiver.url, "types": ["a.x"]}))
-        break_book(owner_dsn, "webhook_delivery")
+        await break_book(owner_dsn, "webhook_delivery")
         for book in (1, 2):
             await tell(house.database, Line("a.x", "something"), book=book)
         working = asyncio.create_task(hooks.courier.run())
         await receiver.until(1)
         assert receiver.taken[0].event["source"] == "/books/second"
-        mend_book(owner_dsn)
+        await mend_book(owner_dsn)
         await receiver.until(2)
         working.cancel()
         await asyncio.wait([working])
@@ -89,7 +89,7 @@ async def test_rows_of_a_book_advance_whatever_is_wrong_with_the_one_before_it(d
     depot = Depot(database, owner_dsn)
     depot.ask("INSERT INTO book (name) VALUES ('other')")
     broken, well = await depot.add(), await depot.add(book=2)
-    break_book(owner_dsn, "parcel")
+    await break_book(owner_dsn, "parcel")
     with pytest.raises(Poison):
         await depot.advancer.run(depot.weigh)
     assert [depot.rows()[each][0] for each in (*broken, *well)] == ["new", "weighed"]
@@ -131,7 +131,7 @@ async def test_what_was_refused_is_written_down_after_a_restart_of_the_database(
     monkeypatch.setattr(authentication, "TRACE_SECONDS", 0.05)
     stranger = {"Authorization": "Bearer nobody"}
     assert (await house.admin.get("/api/v1/ledger/accounts", headers=stranger)).status_code == 401
-    await asyncio.to_thread(cut_connections, owner_dsn)
+    await cut_connections(owner_dsn)
     tracing = asyncio.create_task(house.gate.trace())
     looked = asyncio.to_thread(
         until, lambda: asked(owner_dsn, "SELECT 1 FROM clearhouse.journal WHERE kind = 'access.refusals'")

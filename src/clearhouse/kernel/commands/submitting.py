@@ -21,7 +21,7 @@ from clearhouse.kernel.commands import keys
 from clearhouse.kernel.commands.keys import Key, StillRunning
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.db.database import Database, Tx
-from clearhouse.kernel.db.faults import Duplicate, Lost, Passing, Stale
+from clearhouse.kernel.db.faults import Away, DatabaseAway, Duplicate, Lost, Passing, Stale
 from clearhouse.kernel.journal import writing
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.refusals import Kind as RefusalKind
@@ -181,6 +181,8 @@ class Door:
         """Run units; what cannot be run together is run in halves until the poison stands alone."""
         try:
             return await self._tried(line, units)
+        except Away:
+            return [[DatabaseAway()] * len(unit.asked) for unit in units]
         except (Lost, Passing, Stale):  # no item's fault: halves would fare no better
             return [[Busy()] * len(unit.asked) for unit in units]
         except Exception as error:  # noqa: BLE001 — whatever it is, it must not reach the neighbours
@@ -207,6 +209,8 @@ class Door:
         for attempt in range(TRIES_MAX):
             try:
                 answers = await self._once(line, units, careful=careful)
+            except Away:  # it was waited for already, longer than all the tries here take
+                raise
             except (Stale, Duplicate, Passing, Lost):
                 if attempt == TRIES_MAX - 1:
                     raise

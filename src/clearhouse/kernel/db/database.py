@@ -19,7 +19,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import kwargs_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from clearhouse.kernel.db.faults import Lost, Unwritable, translated
+from clearhouse.kernel.db.faults import Away, Unwritable, translated
 from clearhouse.kernel.db.jobs import SCHEMA as JOBS
 from clearhouse.kernel.db.loops import Loops
 
@@ -36,7 +36,8 @@ _Values = Sequence[object] | dict[str, object]
 _BEGIN: tuple[LiteralString, _Values] = ("BEGIN", ())
 _BEGIN_READING: tuple[LiteralString, _Values] = ("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", ())
 _SEE: LiteralString = "SELECT set_config('clearhouse.books', %s, true)"
-WAIT_SECONDS_MAX = 30.0
+OPENING_SECONDS_MAX = 30.0
+WAIT_SECONDS_MAX = 10.0
 LOCK_MILLISECONDS_MAX = 2_000
 
 
@@ -178,8 +179,8 @@ class Database:
             readers=_pool(dsn, role=READER, size_max=readers_max),
             dsn=dsn,
         )
-        await pools.writers.open(wait=True, timeout=WAIT_SECONDS_MAX)
-        await pools.readers.open(wait=True, timeout=WAIT_SECONDS_MAX)
+        await pools.writers.open(wait=True, timeout=OPENING_SECONDS_MAX)
+        await pools.readers.open(wait=True, timeout=OPENING_SECONDS_MAX)
         return pools
 
     @property
@@ -268,7 +269,7 @@ async def _connection(
         connection = await pool.getconn(timeout=WAIT_SECONDS_MAX)
     except PoolTimeout as error:
         message = "no connection to the database could be had"
-        raise Lost(message) from error
+        raise Away(message) from error
     try:
         yield connection
     finally:

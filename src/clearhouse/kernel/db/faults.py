@@ -5,11 +5,14 @@ DatabaseFault
 ├── Duplicate     a key or an id is there already: look it up and answer with it
 ├── Passing       deadlock, serialization failure, lock time-out: the same again will do
 ├── Lost          the connection went away; at COMMIT nobody knows yet whether it happened
+│   └── Away          there was none to be had, for as long as one waits: nothing was begun
 └── Poison        the statement itself is refused: running it again changes nothing
     └── Unwritable    a text has a NUL in it, which PostgreSQL cannot hold
 """
 
 import psycopg
+
+from clearhouse.refusals import Kind, Refusal
 
 STALE = "CH001"
 
@@ -39,12 +42,24 @@ class Lost(DatabaseFault):
     """The connection is gone."""
 
 
+class Away(Lost):
+    """Nobody could be asked."""
+
+
 class Poison(DatabaseFault):
     """The statement cannot succeed as it is."""
 
 
 class Unwritable(Poison):
     """A text that the database cannot hold."""
+
+
+class DatabaseAway(Refusal):
+    """The database cannot be reached just now; ask again in a moment."""
+
+    code = "database_away"
+    kind = Kind.UNAVAILABLE
+    retryable = True
 
 
 _PASSING = frozenset({"40001", "40P01", "55P03", "57014", "53300", "53400"})

@@ -3,12 +3,11 @@
 from litestar import Router
 
 from clearhouse.slices.records import disputes_http, http
-from clearhouse.slices.records.problems import CODED
+from clearhouse.slices.records.problems import coded
 
 router = Router(
     "/settlement",
     route_handlers=[*http.HANDLERS, *disputes_http.HANDLERS],
     tags=["records"],
-    exception_handlers=CODED,
-    opt={"rooted": True},
+    opt={"rooted": True, "dialect": coded},
 )

@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
-import nats
 import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
@@ -42,10 +41,16 @@ async def connect(url: str, closed: asyncio.Event) -> Client:
     async def told(_: Exception) -> None:
         """Whoever waits for an answer is told; the client would only print it."""
 
-    return await nats.connect(
-        url.split(","), name="clearhouse", allow_reconnect=False, connect_timeout=CONNECT_SECONDS, max_reconnect_attempts=1,
-        closed_cb=over, error_cb=told, **credentials(url),
-    )  # fmt: skip
+    client = Client()
+    try:
+        await client.connect(
+            url.split(","), name="clearhouse", allow_reconnect=False, connect_timeout=CONNECT_SECONDS,
+            max_reconnect_attempts=1, closed_cb=over, error_cb=told, **credentials(url),
+        )  # fmt: skip
+    except BaseException:
+        await hang_up(client)  # whoever was not let in has a socket, and the client would leave it to the collector
+        raise
+    return client
 
 
 async def hang_up(client: Client) -> None:
@@ -60,7 +65,7 @@ async def hang_up(client: Client) -> None:
         writer.transport.abort()
 
 
-def credentials(url: str) -> dict[str, str]:
+def credentials(url: str) -> dict[str, Any]:
     """Return who gets in by a URL: a name and a password, or a token; the client would take what is quoted as it stands."""
     first = urlsplit(url.partition(",")[0])
     if first.username is None:

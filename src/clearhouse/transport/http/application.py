@@ -99,6 +99,7 @@ def framework(
         request_max_body_size=BODY_BYTES_MAX,
         debug=False,
         logging_config=None,
+        opt={"dialects": {each.path.strip("/"): dialect for each in theirs if (dialect := each.opt.get("dialect"))}},
     )
 
 
@@ -115,7 +116,7 @@ def application(
         public=PUBLIC,
         express=express,
         feed=feed or Feed(),
-        own=Own(Pulse(door.database, checks), CollectorRegistry()),
+        own=Own(Pulse(door.database, checks), CollectorRegistry(), framework.opt["dialects"]),
     )
 
 

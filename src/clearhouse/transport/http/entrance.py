@@ -74,14 +74,14 @@ class Entrance:
 
         in_time = _in_time(receive, start + BODY_SECONDS_MAX)
 
+        scope["own"] = self._own
         try:
             if scope["path"] not in self._public:
                 scope["visit"] = await self._let_in(scope)
-            scope["own"] = self._own
             scope["unhurried"] = receive  # for a route that takes bodies of any length and looks after their pace itself
             await self._inside(scope, in_time, counted)
         except Exception as error:  # noqa: BLE001 - whatever it is, it gets an answer
-            status, body, headers = encoded(*refusal_of(error, scope.get("visit"), scope["path"]))
+            status, body, headers = encoded(*refusal_of(error, scope.get("visit"), scope["path"]), scope)
             await _answer(counted, status, body, [(name.encode(), value.encode()) for name, value in headers.items()])
 
     async def _inside(self, scope: Scope, receive: Receive, send: Send) -> None:

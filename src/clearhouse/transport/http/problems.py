@@ -1,6 +1,10 @@
-"""Problem documents (RFC 9457): how each kind of refusal looks over HTTP, and what becomes of all else that is raised."""
+"""Problem documents (RFC 9457): how each kind of refusal looks over HTTP, and what becomes of all else that is raised.
 
-from collections.abc import Callable
+Promise: whoever refuses, the entrance, the framework or a route, a path has one dialect: where the contract of a product has
+codes of its own, `dialect` in the options of its router puts a problem into its words.
+"""
+
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -12,9 +16,9 @@ from litestar.openapi import ResponseSpec
 
 from clearhouse import ids
 from clearhouse.kernel.access.callers import Denied
-from clearhouse.kernel.db.faults import Lost, Passing, Unwritable
+from clearhouse.kernel.db.faults import DatabaseAway, Lost, Passing, Unwritable
 from clearhouse.refusals import Kind, Malformed, NotFound, Refusal, as_problem
-from clearhouse.transport.http.visits import Visit
+from clearhouse.transport.http.visits import Own, Visit
 
 MEDIA_TYPE = "application/problem+json"
 STATUS: dict[Kind, int] = {
@@ -53,14 +57,6 @@ class WrongMediaType(Refusal):
     kind = Kind.MALFORMED
 
 
-class DatabaseAway(Refusal):
-    """The database cannot be reached just now; ask again in a moment."""
-
-    code = "database_away"
-    kind = Kind.UNAVAILABLE
-    retryable = True
-
-
 class Unexpected(Refusal):
     """Something went wrong here and nothing was done; the server's log says what under {reference}."""
 
@@ -95,20 +91,22 @@ DOCUMENTED = {
 }
 
 
-def encoded(refusal: Refusal, status: int | None = None) -> tuple[int, bytes, dict[str, str]]:
-    """Return the status, the body and the headers of a refusal."""
+def encoded(refusal: Refusal, status: int | None, scope: Mapping[str, Any]) -> tuple[int, bytes, dict[str, str]]:
+    """Return the status, the body and the headers of a refusal, as they are told where somebody asked."""
     number = status or STATUS[refusal.kind]
     headers = {"content-type": MEDIA_TYPE}
     if refusal.retryable:
         headers["retry-after"] = "1"
     if number == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
-    return number, msgspec.json.encode(as_problem(refusal) | {"status": number}), headers
+    problem = as_problem(refusal) | {"status": number}
+    house: Own | None = scope.get("own")
+    dialect = None if house is None else house.dialects.get(scope["path"].strip("/").partition("/")[0])
+    return number, msgspec.json.encode(problem if dialect is None else dialect(problem)), headers
 
 
-def response(refusal: Refusal, status: int | None = None) -> Response[bytes]:
-    """Return a refusal as an answer."""
-    number, body, headers = encoded(refusal, status)
+def _told(request: Request[Any, Any, Any], refusal: Refusal, status: int | None = None) -> Response[bytes]:
+    number, body, headers = encoded(refusal, status, request.scope)
     return Response(body, status_code=number, headers=headers, media_type=MEDIA_TYPE)
 
 
@@ -129,46 +127,47 @@ def refusal_of(error: Exception, visit: Visit | None, path: str) -> tuple[Refusa
 
 def _any(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     visit = request.scope.get("visit")
-    return response(*refusal_of(error, visit if isinstance(visit, Visit) else None, request.scope["path"]))
+    refusal, status = refusal_of(error, visit if isinstance(visit, Visit) else None, request.scope["path"])
+    return _told(request, refusal, status)
 
 
-def _invalid(_: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
+def _invalid(request: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
     try:
         first = msgspec.convert(error.extra, list[_Complaint])[0]
     except (msgspec.ValidationError, IndexError):
         first = _Complaint(message=error.detail)
     field = "the body" if first.key == "data" else first.key or "the request"
     problem = "there is none" if first.message == _NO_BODY else first.message[:300].rstrip(".")
-    return response(Malformed(field=field, problem=problem))
+    return _told(request, Malformed(field=field, problem=problem))
 
 
 def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     status = error.status_code
     if status == HTTPStatus.NOT_FOUND:
-        return response(NotFound(what="page", id=request.scope["path"][:200]))
+        return _told(request, NotFound(what="page", id=request.scope["path"][:200]))
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        answer = response(WrongMethod(path=request.scope["path"][:200], method=request.method[:20]), status)
+        answer = _told(request, WrongMethod(path=request.scope["path"][:200], method=request.method[:20]), status)
         answer.headers.update(error.headers or {})
         return answer
     if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
-        return response(WrongMediaType(given=request.headers.get("content-type", "")[:100]), status)
+        return _told(request, WrongMediaType(given=request.headers.get("content-type", "")[:100]), status)
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return response(TooLarge(most=str(request.route_handler.resolve_request_max_body_size())))
+        return _told(request, TooLarge(most=str(request.route_handler.resolve_request_max_body_size())))
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return response(Malformed(field="the request", problem=str(error.detail)[:300].rstrip(".")))
+        return _told(request, Malformed(field="the request", problem=str(error.detail)[:300].rstrip(".")))
     return _any(request, error)
 
 
-def _unreadable(_: Request[Any, Any, Any], _error: UnicodeDecodeError) -> Response[bytes]:
-    return response(Malformed(field="the body", problem="it is not UTF-8"))
+def _unreadable(request: Request[Any, Any, Any], _error: UnicodeDecodeError) -> Response[bytes]:
+    return _told(request, Malformed(field="the body", problem="it is not UTF-8"))
 
 
-def _malformed(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    return response(Malformed(field="the body", problem=str(error)[:300].rstrip(".")))
+def _malformed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    return _told(request, Malformed(field="the body", problem=str(error)[:300].rstrip(".")))
 
 
-def _deep(_: Request[Any, Any, Any], _error: RecursionError) -> Response[bytes]:
-    return response(Malformed(field="the body", problem="it is nested too deep"))
+def _deep(request: Request[Any, Any, Any], _error: RecursionError) -> Response[bytes]:
+    return _told(request, Malformed(field="the body", problem="it is nested too deep"))
 
 
 ANSWERS: dict[type[Exception] | int, Callable[..., Response[bytes]]] = {

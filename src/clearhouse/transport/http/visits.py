@@ -1,6 +1,6 @@
 """A visit: one request of a caller who was let in, and what it can do here: submit commands and read its books."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, cast
@@ -24,6 +24,7 @@ Command = TypeVar("Command")
 Answer = TypeVar("Answer")
 
 ADMINISTRATION = "access:write"
+Dialect = Callable[[dict[str, Any]], dict[str, Any]]
 KEY_LENGTH_MAX = 200
 KEY_PATTERN = r"^[\x21-\x7e]+$"
 Book = Annotated[
@@ -90,10 +91,11 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """What a house counts and finds out about itself, for whoever asks, let in or not."""
+    """What a house counts and finds out about itself, for whoever asks, let in or not; how it refuses below each path."""
 
     pulse: Pulse
     registry: CollectorRegistry
+    dialects: Mapping[str, Dialect]
 
 
 def own(request: Request[Any, Any, Any]) -> Own:
