@@ -98,21 +98,21 @@ class ObligationNetted(Refusal):
 
 
 class OtherTerms(Refusal):
-    """Obligation {obligation_id} may still be paid by the order of {settlement}; settle it with the same {field} as that."""
+    """Obligation {obligation_id} may still be paid by the order of {settlement}: settle it with the same {field} only."""
 
     code = "other_terms"
     kind = Kind.CONFLICT
 
 
 class PaidLate(Refusal):
-    """Obligation {obligation_id} was paid after {settlement} was given up; book its money from suspense to whom it belongs."""
+    """Obligation {obligation_id} was paid after {settlement} was given up: book its money from suspense, where it lies."""
 
     code = "paid_late"
     kind = Kind.CONFLICT
 
 
 class PartlyPaid(Refusal):
-    """Obligation {obligation_id} was paid in part by {settlement}, given up since; settle the rest under an id of its own."""
+    """Obligation {obligation_id} was paid in part by {settlement}, and the rest may still be; owe it under another id."""
 
     code = "partly_paid"
     kind = Kind.CONFLICT

@@ -1,7 +1,7 @@
 """Stopping: who asked cancels what was not sent yet; what is in doubt is given up only by two people, with a reason.
 
 Promise: after the moment of sending no hand frees a lock but two together, and they only what the bank itself, asked since,
-does not know; a confirmation that comes after that is booked to
+does not know, or will pay no more of than it has; a confirmation that comes after that is booked to
 suspense, with an alert, and never lost.
 """
 
@@ -66,7 +66,7 @@ class BeingAsked(Refusal):
 
 
 class NotDenied(Refusal):
-    """The bank has not said of late that it does not know settlement {id}; it is asked, and only then it can be given up."""
+    """The bank has not said of late that it pays no more of settlement {id}; it is asked, and then it can be given up."""
 
     code = "not_denied"
     kind = Kind.CONFLICT

@@ -4,7 +4,7 @@ Promise: an obligation is recorded once, however often it is sent, and lands in 
 before the cut is entered; behind the cut only one small row a batch remains, so a closer and its followers wait for nobody.
 Refusals in the order they are looked for: malformed_bic, bank_unknown, bank_suspended, same_bank, currency_unknown,
 malformed_amount, too_many_decimals, amount_not_positive, correspondent_missing, obligation_settled,
-duplicate_netting_obligation, no_open_cycle, cycle_not_open.
+obligation_outstanding, duplicate_netting_obligation, no_open_cycle, cycle_not_open.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -60,6 +60,13 @@ class ObligationSettled(Refusal):
     """Obligation {obligation_id} has a settlement of its own already; it is netted only if that one fails."""
 
     code = "obligation_settled"
+    kind = Kind.CONFLICT
+
+
+class ObligationOutstanding(Refusal):
+    """Obligation {obligation_id} was sent and given up, and may be paid yet; it is netted once its bank has rejected it."""
+
+    code = "obligation_outstanding"
     kind = Kind.CONFLICT
 
 
@@ -135,8 +142,16 @@ class _New:
 
 
 @dataclass(frozen=True, slots=True)
-class _Name:
+class _Settled:
+    """An obligation that a settlement has; `outstanding` if that came to nothing and its order may still arrive."""
+
     obligation_id: str
+    outstanding: bool
+
+    def refusal(self) -> Refusal:
+        """Return why it is not netted."""
+        refusal = ObligationOutstanding if self.outstanding else ObligationSettled
+        return refusal(obligation_id=self.obligation_id)
 
 
 @dataclass(slots=True)
@@ -146,7 +161,7 @@ class _Sorted:
     new: dict[str, _New] = field(default_factory=dict[str, _New])
     refused: dict[int, Refusal] = field(default_factory=dict[int, Refusal])
     shut: dict[str, Refusal] = field(default_factory=dict[str, Refusal])
-    settled: set[str] = field(default_factory=set[str])
+    settled: dict[str, _Settled] = field(default_factory=dict[str, _Settled])
 
 
 def exponent(currency: str) -> int:
@@ -227,7 +242,7 @@ async def _written(tx: Tx, looked: _Sorted, names: Sequence[str], at: datetime) 
     there = {row.obligation_id: row for row in await rows(tx, set(names))}
     wanted = texts(sorted(set(names) - there.keys()))
     looked.settled = {
-        each.obligation_id for each in await tx.rows(sql["settled_obligations"], _Name, book=tx.book, ids=wanted)
+        each.obligation_id: each for each in await tx.rows(sql["settled_obligations"], _Settled, book=tx.book, ids=wanted)
     }
     if count != sum(name not in there and name not in looked.settled for name in looked.new):
         message = "who had taken an obligation has given it back since"
@@ -273,7 +288,7 @@ def _answer(
         return row.shown()
     row = row or there.get(command.obligation_id)
     if row is None and command.obligation_id in looked.settled:
-        return ObligationSettled(obligation_id=command.obligation_id)
+        return looked.settled[command.obligation_id].refusal()
     if row is None:
         return looked.shut[command.obligation_id]
     return _same(row, command) or row.shown(exists=True)

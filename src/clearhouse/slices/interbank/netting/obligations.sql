@@ -12,10 +12,11 @@ ORDER BY n.id COLLATE "C"
 ON CONFLICT (book, obligation_id) DO NOTHING
 
 -- name: settled_obligations
--- Which of these obligations a settlement has taken.
-SELECT o.obligation_id
+-- Which of these obligations a settlement has taken, or has given up whose order may still arrive.
+SELECT o.obligation_id, s.id IS NOT NULL AS outstanding
 FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::text[]) AS u (id) OFFSET 0) AS asked
 JOIN interbank_obligation AS o ON o.book = asked.book AND o.obligation_id = asked.id
+LEFT JOIN settlement_transactions AS s ON s.book = o.book AND s.id = o.settlement AND s.state IN ('FAILED', 'ROLLED_BACK')
 WHERE o.settlement IS NOT NULL
 
 -- name: add_batches
