@@ -108,7 +108,7 @@ FOLLOWS: dict[State, frozenset[State]] = {
 
 
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How far an order is: what of it has left our account, and came back; `final` when no more leaves than the part that has."""
+    """How far an order is: what of it has left our account, and came back; `final` when no more than a part leaves."""
 
     id: UUID
     state: State

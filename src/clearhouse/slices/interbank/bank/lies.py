@@ -46,7 +46,7 @@ STATEMENTS = frozenset({Fault.MISSING, Fault.EXTRA, Fault.WRONG})
 
 
 class Rest(Enum):
-    """What becomes of the rest of an order that was confirmed in part; who asks is told if it has ended, and not of never."""
+    """What becomes of the rest of an order that was confirmed in part; who asks is told if it has ended, not if never."""
 
     LATER = "later"
     NEVER = "never"

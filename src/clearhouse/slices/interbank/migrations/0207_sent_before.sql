@@ -27,3 +27,47 @@ ON CONFLICT (book, obligation_id) DO NOTHING;
 ALTER TABLE compensation_transactions DROP CONSTRAINT compensation_transactions_cause_check;
 ALTER TABLE compensation_transactions ADD CONSTRAINT compensation_transactions_cause_check
 CHECK (cause IN ('return', 'late_confirmation', 'late_settled'));
+
+-- Obligations that were recorded for netting and withdrawn: their ids are anybody's again. counted_until: the number of the last
+-- cycle of their currency that goes on showing them: the aborted one that they counted for, or the one before the open one.
+CREATE TABLE netting_withdrawn (
+    book int NOT NULL,
+    obligation_id text COLLATE "C" NOT NULL,
+    batch uuid NOT NULL,
+    payer text COLLATE "C" NOT NULL,
+    payee text COLLATE "C" NOT NULL,
+    currency text NOT NULL,
+    amount numeric NOT NULL,
+    reference text,
+    recorded_at timestamptz NOT NULL,
+    recorded_by uuid NOT NULL,
+    cycle uuid NOT NULL,
+    counted_until bigint NOT NULL,
+    reason text NOT NULL,
+    withdrawn_at timestamptz NOT NULL,
+    PRIMARY KEY (book, batch, obligation_id)
+);
+CREATE INDEX netting_withdrawn_obligation ON netting_withdrawn (book, obligation_id, withdrawn_at);
+CREATE TRIGGER immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON netting_withdrawn
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+GRANT SELECT, INSERT ON netting_withdrawn TO clearhouse_writer;
+GRANT SELECT ON netting_withdrawn TO clearhouse_reader;
+ALTER TABLE netting_withdrawn ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_books ON netting_withdrawn FOR SELECT TO clearhouse_reader
+USING (book = any(current_setting('clearhouse.books')::int[]));
+CREATE POLICY every_book ON netting_withdrawn TO clearhouse_writer USING (true);
+
+-- What is recorded leaves only by being withdrawn.
+CREATE FUNCTION refuse_unless_withdrawn() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM netting_withdrawn AS w
+        WHERE w.book = old.book AND w.batch = old.batch AND w.obligation_id = old.obligation_id
+    ) THEN
+        RETURN old;
+    END IF;
+    RAISE EXCEPTION 'an obligation that is recorded for netting is withdrawn, not deleted';
+END $$;
+DROP TRIGGER recorded ON interbank_obligation;
+CREATE TRIGGER recorded BEFORE DELETE ON interbank_obligation
+    FOR EACH ROW WHEN (old.settlement IS NULL) EXECUTE FUNCTION refuse_unless_withdrawn();

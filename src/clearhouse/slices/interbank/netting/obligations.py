@@ -90,7 +90,10 @@ class RecordObligation(msgspec.Struct, frozen=True, omit_defaults=True, forbid_u
 
 
 class Obligation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An obligation, the last cycle that it counts for, and where that stands; `exists` when it was recorded before."""
+    """An obligation, the last cycle that it counts for, and where that stands; `exists` when that was done before.
+
+    One that was `withdrawn_at` some time counts for nothing any more that was closed after that.
+    """
 
     obligation_id: str
     from_bank: str
@@ -102,6 +105,8 @@ class Obligation(msgspec.Struct, frozen=True, omit_defaults=True):
     recorded_at: datetime
     reference: str | None = None
     exists: bool = False
+    withdrawn_at: datetime | None = None
+    withdrawn_because: str | None = None
 
 
 class ObligationRow(msgspec.Struct, frozen=True):
@@ -117,12 +122,15 @@ class ObligationRow(msgspec.Struct, frozen=True):
     recorded_at: datetime
     cycle: UUID
     state: str
+    reason: str | None = None
+    withdrawn_at: datetime | None = None
 
     def shown(self, *, exists: bool = False) -> Obligation:
         """Return it as it is shown."""
         return Obligation(
             self.obligation_id, self.payer, self.payee, decimal_text(self.amount, exponent(self.currency)), self.currency,
             ids.text("cyc", self.cycle), CycleState(self.state), self.recorded_at, self.reference, exists,
+            self.withdrawn_at, self.reason,
         )  # fmt: skip
 
 
@@ -330,16 +338,29 @@ async def _find(tx: Tx, name: str, party: str | None) -> ObligationRow:
     return found[0]
 
 
+async def _last(tx: Tx, cycle: UUID, name: str) -> ObligationRow:
+    """Return where a page of a cycle ended."""
+    found = await tx.rows(sql["leaf"], ObligationRow, book=tx.book, cycle=cycle, id=name.replace("\0", ""))
+    if not found:
+        raise ObligationNotFound(id=name[:100])
+    return found[-1]
+
+
 async def _named(tx: Tx, name: str, party: str | None) -> list[ObligationRow]:
     found = await rows(tx, [name.replace("\0", "")])
     return [row for row in found if party in {None, row.payer, row.payee}]
+
+
+async def leaf(tx: Tx, cycle: UUID, name: str) -> list[Obligation]:
+    """Return the obligation of an id as it counted for a cycle."""
+    return [row.shown() for row in await tx.rows(sql["leaf"], ObligationRow, book=tx.book, cycle=cycle, id=name)]
 
 
 async def listed(
     tx: Tx, cycle: UUID, *, bank: str | None = None, other: str | None = None, after: str | None = None, most: int
 ) -> list[Obligation]:
     """Return the obligations of a cycle as they were recorded, of one bank, of two, or of all."""
-    last = None if after is None else await _find(tx, after, None)
+    last = None if after is None else await _last(tx, cycle, after)
     found = await tx.rows(
         sql["cycle_obligations"], ObligationRow, book=tx.book, cycle=cycle, bank=bank, other=other, most=most,
         batch=ids.NOBODY if last is None else last.batch, after="" if last is None else last.obligation_id,
