@@ -45,11 +45,11 @@ async def freed(town: Town, *wanted: Settlement) -> list[State]:
     return [each.settlement.state for each in answers]
 
 
-async def given_up(town: Town, desk: Desk, settlement: Settlement) -> None:
-    """Give up a settlement that is in doubt, once its bank has denied it."""
-    await asked_for(town, desk, settlement)
+async def given_up(town: Town, desk: Desk, *wanted: Settlement) -> None:
+    """Give up settlements that are in doubt, once their bank has denied them."""
+    await asked_for(town, desk, *wanted)
     await town.advance(*doubts.STAGES)
-    assert await freed(town, settlement) == [State.FAILED]
+    assert {*await freed(town, *wanted)} == {State.FAILED}
 
 
 async def lost(town: Town, desk: Desk) -> tuple[Settlement, PaymentOrder]:

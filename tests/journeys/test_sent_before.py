@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -26,7 +27,7 @@ from clearhouse.slices.interbank.netting.cycle import OpenCycle
 from clearhouse.slices.interbank.netting.obligations import RecordObligation
 from clearhouse.slices.interbank.settlement import Settlement, State
 from clearhouse.slices.interbank.stopping import CancelSettlement
-from giving import given_up, lost, overdue
+from giving import doubtful, given_up, lost, overdue
 from house import House, ok, refused
 from papers import Desk
 from town import PAYEE, PAYER, Town, obligation
@@ -220,6 +221,123 @@ async def test_what_the_bank_rejects_for_good_is_tried_again_by_an_order_of_its_
     shown = await town.show(new)
     assert (shown.state, shown.uetr == given.uetr, await town.paid(given)) == (State.COMPLETED, False, (0, "0"))
     assert (await town.funds(), await suspense(town)) == (PAID_ONCE, "0")
+
+
+# The table of the decision record ----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Cases:
+    """What was given up, each with its order that is in the network still, and with a second one of its own kind."""
+
+    town: Town
+    given: dict[str, Settlement]
+    late: dict[str, PaymentOrder]
+    second: dict[str, Settlement]
+
+    @classmethod
+    async def made(cls, town: Town, desk: Desk) -> "Cases":
+        found, orders = await doubtful(town, len(KINDS))
+        by_uetr = {each.id: each for each in orders}
+        await given_up(town, desk, *found)
+        cases = cls(
+            town, dict(zip(KINDS, found, strict=True)),
+            {kind: by_uetr[UUID(each.uetr)] for kind, each in zip(KINDS, found, strict=True)}, {},
+        )  # fmt: skip
+        await cases.execute("completed")
+        await town.settle()
+        await cases.execute("to be retried")
+        await town.bank.control.lie(Lie(Fault.DOWN, outage=Outage.NOT_SENT, next=1))
+        await town.advance(turns.STAGE)
+        await town.bank.control.honest()
+        await town.ask(interbank.CANCEL, CancelSettlement((await cases.execute("cancelled")).id))
+        again_given = await cases.execute("given up again")
+        await town.initiated()
+        await overdue(town)
+        await given_up(town, desk, again_given)
+        await cases.execute("sent")
+        await town.initiated()
+        await cases.execute("locked")
+        return cases
+
+    async def execute(self, kind: str) -> Settlement:
+        self.second[kind] = await again(self.town, self.given[kind])
+        assert self.second[kind].uetr == self.given[kind].uetr
+        return self.second[kind]
+
+    async def stand(self) -> dict[str, tuple[str, str]]:
+        """Return where each second one stands, and why its obligation is not netted; where it is free, it is now."""
+        found: dict[str, tuple[str, str]] = {}
+        for kind, given in self.given.items():
+            state = (await self.town.show(self.second[kind])).state.value if kind in self.second else ""
+            found[kind] = state, await record(self.town, given)
+        return found
+
+    async def finish(self) -> dict[str, str]:
+        """Let everything end, and return how."""
+        with time_machine.travel(clock.now() + timedelta(minutes=2), tick=True):
+            for _ in range(2):
+                await self.town.settle()
+                await overdue(self.town)
+            await self.town.settle()
+        return {kind: (await self.town.show(each)).state.value for kind, each in self.second.items()}
+
+
+KINDS = ("nobody", "locked", "sent", "completed", "to be retried", "given up again", "cancelled")
+OUTSTANDING, TAKEN, FREE = "obligation_outstanding", "obligation_settled", ""
+REST = {"to be retried": "FAILED", "given up again": "FAILED", "cancelled": "ROLLED_BACK"}
+
+
+async def test_the_late_order_is_paid_whatever_the_second_one_is(town: Town, desk: Desk) -> None:
+    cases = await Cases.made(town, desk)
+    await town.bank.send(list(cases.late.values()))
+    await listening.listen(town.line)
+    assert await cases.stand() == {
+        "nobody": ("", OUTSTANDING), "locked": ("FUNDS_LOCKED", TAKEN), "sent": ("COMPLETED", TAKEN),
+        "completed": ("COMPLETED", TAKEN), **{kind: (state, OUTSTANDING) for kind, state in REST.items()},
+    }  # fmt: skip
+    assert {kind: await code(town, cases.given[kind]) for kind in ("nobody", *REST)} == dict.fromkeys(
+        ("nobody", *REST), "paid_late"
+    )
+    assert (await suspense(town), await town.alerts()) == ("-5000", 5)
+    ended = await cases.finish()
+    assert ended == {**dict.fromkeys(cases.second, "COMPLETED"), "given up again": "FAILED", "cancelled": "ROLLED_BACK"}
+    assert (await suspense(town), (await town.funds())["nostro"]) == ("-3000", ("930.00", "0.00"))
+
+
+async def test_the_late_order_is_rejected_whatever_the_second_one_is(town: Town, desk: Desk) -> None:
+    cases = await Cases.made(town, desk)
+    await town.bank.control.lie(Lie(Fault.REJECT, code="AC04"))
+    await town.bank.send([each for kind, each in cases.late.items() if kind != "completed"])
+    await listening.listen(town.line)
+    await town.bank.control.honest()
+    assert await cases.stand() == {
+        "nobody": ("", FREE), "locked": ("FUNDS_LOCKED", TAKEN), "sent": ("FAILED", FREE),
+        "completed": ("COMPLETED", TAKEN), **{kind: (state, FREE) for kind, state in REST.items()},
+    }  # fmt: skip
+    ended = await cases.finish()
+    assert ended == {"locked": "COMPLETED", "sent": "FAILED", "completed": "COMPLETED", **REST}
+    assert (await town.show(cases.second["locked"])).uetr != cases.given["locked"].uetr
+    assert (await suspense(town), await town.funds()) == (
+        "0", {"vostro": ("980.00", "0.00"), "nostro": ("980.00", "0.00")}
+    )  # fmt: skip
+
+
+async def test_the_late_order_is_paid_and_comes_back_whatever_the_second_one_is(town: Town, desk: Desk) -> None:
+    cases = await Cases.made(town, desk)
+    await town.bank.send(list(cases.late.values()))
+    await town.bank.control.send_back([each.id for each in cases.late.values()])
+    await listening.listen(town.line)
+    assert await cases.stand() == {
+        "nobody": ("", FREE), "locked": ("FUNDS_LOCKED", TAKEN), "sent": ("COMPLETED", TAKEN),
+        "completed": ("COMPLETED", TAKEN), **{kind: (state, FREE) for kind, state in REST.items()},
+    }  # fmt: skip
+    ended = await cases.finish()
+    assert ended == {"locked": "COMPLETED", "sent": "COMPLETED", "completed": "COMPLETED", **REST}
+    assert (await town.show(cases.second["locked"])).uetr != cases.given["locked"].uetr
+    assert (await suspense(town), await town.funds()) == (
+        "0", {"vostro": ("990.00", "0.00"), "nostro": ("990.00", "0.00")}
+    )  # fmt: skip
 
 
 # When the bank has said the last word ------------------------------------------------------------------------------------

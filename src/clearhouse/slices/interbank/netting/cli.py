@@ -72,13 +72,6 @@ def upload(file: Path, *, how: Reading = READING) -> None:
 
 
 @app.command
-def find(obligation: str, *, how: Reading = READING) -> None:
-    """Find what was recorded as OBLIGATION, with the cycle that it counts for."""
-    found = server().items(f"{NETTING}/obligations", most=1, obligation_id=obligation, book=how.book)
-    show_all(found, (*OBLIGATIONS, "cycle"), json=how.json)
-
-
-@app.command
 def withdraw(obligation: str, reason: str, *, how: Asked = ASKED) -> None:
     """Withdraw an OBLIGATION that you recorded, before its cycle closes or once that is aborted, for a REASON."""
     body = {"obligation_id": obligation, "reason": reason}
