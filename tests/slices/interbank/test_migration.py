@@ -11,7 +11,7 @@ from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.migrations import migrate
 from clearhouse.slices.interbank import engine
-from clearhouse.slices.interbank.settlement import State, own_id
+from clearhouse.slices.interbank.settlement import State, order_id, own_id
 from house import House
 from town import PAYEE, PAYER, Town
 
@@ -83,6 +83,29 @@ async def test_settlements_of_the_release_before_stand_where_they_stood_and_are_
     assert asked(fresh_dsn, "SELECT cursor, state, attempts FROM interbank_news") == [("7", "listening", 0)]
     schedules = asked(fresh_dsn, "SELECT name FROM schedule WHERE book = 1 ORDER BY name")
     assert [name for (name,) in schedules] == ["interbank.clean_up", "interbank.reconcile", "interbank.retry"]
+
+
+async def test_what_the_release_before_let_be_given_up_carries_its_order(fresh_dsn: str, app_dsn: str) -> None:
+    await migrate(fresh_dsn, up_to=BEFORE)
+    database = await Database.open(make_conninfo(app_dsn, dbname=str(conninfo_to_dict(fresh_dsn)["dbname"])))
+    try:
+        await bootstrap.ensure_admin(database)
+    finally:
+        await database.close()
+    fill(fresh_dsn)
+    await migrate(fresh_dsn, up_to=206)
+    given, other = OWN[State.FAILED], OWN[State.ROLLED_BACK]
+    asked(
+        fresh_dsn,
+        "UPDATE settlement_transactions SET reason = 'released_by_hand', attempt = 3, obligation_id = 'OBL-given',"
+        f" waiting_for = NULL WHERE id = '{given}' RETURNING id",
+    )
+    asked(fresh_dsn, f"UPDATE settlement_transactions SET obligation_id = 'OBL-given' WHERE id = '{other}' RETURNING id")
+    await migrate(fresh_dsn)
+    found = asked(fresh_dsn, "SELECT id, carries FROM settlement_transactions WHERE carries IS NOT NULL")
+    assert found == [(given, order_id(given, 3))]
+    taken = asked(fresh_dsn, "SELECT settlement FROM interbank_obligation WHERE obligation_id = 'OBL-given'")
+    assert taken == [(given,)]
 
 
 @pytest.mark.parametrize("sent", [State.EXECUTING, State.CONFIRMING, State.IN_DOUBT])
