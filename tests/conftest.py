@@ -21,6 +21,7 @@ from clearhouse.kernel.db.migrations import admit, migrate
 from house import SECRETS_KEY, House
 from lending import Lending
 from serving import MEMORY_BYTES, copied
+from terminal import Terminal
 
 PASSWORD = "the application's, in tests"
 KEYS = read_keys(SECRETS_KEY, "tests")
@@ -146,6 +147,12 @@ async def house(database: Database) -> AsyncGenerator[House]:
     assert key is not None
     async with House.opened(database, key) as opened:
         yield opened
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    """Give a terminal to type at."""
+    return Terminal(monkeypatch, capsys)
 
 
 @contextmanager
