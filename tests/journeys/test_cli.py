@@ -402,7 +402,8 @@ def test_a_calendar_that_is_never_open_is_refused_in_a_sentence(clearhouse: Type
 def test_a_netting_cycle_is_filled_closed_settled_and_explained(
     clearhouse: Typed, server: Program, keys: dict[str, str], tmp_path: Path
 ) -> None:
-    with httpx.Client(base_url=f"{server.url}/api/v1", headers={"Authorization": f"Bearer {keys['operator']}"}) as operator:
+    headers = {"Authorization": f"Bearer {keys['operator']}"}
+    with httpx.Client(base_url=f"{server.url}/api/v1", headers=headers, timeout=60) as operator:
         for bic in ("CHASUS33", "DEUTDEFF"):
             operator.post("/banks", json={"bic": bic, "name": bic}).raise_for_status()
             operator.post("/accounts/vostro", json={"bank": bic, "currency": "USD"}).raise_for_status()

@@ -103,7 +103,7 @@ def test_a_line_is_disputed_resolved_and_traced_from_the_command_line(
     clearhouse(*made, "--dispute-hours", "24", by="north")
     for party, value in (("north", 90), ("south", 95)):
         answer = httpx.post(
-            f"{server.url}/settlement/roaming/update", headers={"Authorization": f"Bearer {keys[party]}"},
+            f"{server.url}/settlement/roaming/update", headers={"Authorization": f"Bearer {keys[party]}"}, timeout=60,
             json={"record": [{"app": "A", "dur": value}, {"app": "B", "dur": value // 10}]},
         )  # fmt: skip
         assert answer.is_success, answer.text
@@ -136,6 +136,6 @@ def party_key(url: str, admin: str, name: str) -> str:
         "kind": "service",
     }
     headers = {"Authorization": f"Bearer {admin}"}
-    added = httpx.post(f"{url}/api/v1/access/principals", json=body, headers=headers).raise_for_status().json()
+    added = httpx.post(f"{url}/api/v1/access/principals", json=body, headers=headers, timeout=60).raise_for_status().json()
     path = f"{url}/api/v1/access/principals/{added['id']}/keys"
-    return str(httpx.post(path, json={}, headers=headers).raise_for_status().json()["secret"])
+    return str(httpx.post(path, json={}, headers=headers, timeout=60).raise_for_status().json()["secret"])
