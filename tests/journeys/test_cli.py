@@ -428,6 +428,14 @@ def test_a_netting_cycle_is_filled_closed_settled_and_explained(
     clearhouse("netting", "close", second)
     clearhouse("netting", "settle", second)
     until(lambda: clearhouse("netting", "show", second, "--json").json["state"] == "ABORTED")
+    assert [(each["found"], each["state"]) for each in clearhouse("interbank", "find", "O-5", "--json").json] == [
+        ("netting", "ABORTED")
+    ]
+    assert clearhouse("netting", "withdraw", "O-5", "it was a mistake", "--json").json["withdrawn_at"]
+    assert "it was a mistake" in clearhouse("netting", "obligations", second).out
+    assert clearhouse("interbank", "find", "O-5", "--json").json == []
     assert clearhouse("netting", "carry", second, "CHASUS33", "--json").json["state"] == "OPEN"
     again = clearhouse("netting", "abort", second, "too late")
     assert (again.status, "[cycle_state]" in again.err) == (2, True)
+    counted = clearhouse("netting", "withdraw", "O-1", "too late")
+    assert (counted.status, "[obligation_counts]" in counted.err) == (2, True)

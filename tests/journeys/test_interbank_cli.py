@@ -98,6 +98,8 @@ def test_a_settlement_is_executed_followed_shown_and_listed(interbank: Typed) ->
     assert "FINALIZE" in interbank("settlement", own).out
     found = interbank("settlements", "--state", "COMPLETED", "--bank", PAYER, "--obligation", "OBL-typed", "--json").json
     assert [each["id"] for each in found] == [own]
+    there = interbank("find", "OBL-typed", "--json").json
+    assert [(each["found"], each["id"]) for each in there] == [("settlement", own)]
     assert interbank("settlements", "--currency", "EUR", "--json").json == []
     assert own in interbank("settlements").out
 
