@@ -16,6 +16,7 @@ from clearhouse.kernel.access.callers import Caller
 from clearhouse.kernel.approvals.decisions import Approve
 from clearhouse.kernel.approvals.policies import Level, SetPolicy
 from clearhouse.kernel.commands.submitting import Door
+from clearhouse.kernel.reconciliation.breaks import SUBJECT as BREAK
 from clearhouse.refusals import Refusal
 from clearhouse.slices.operations import commands
 from house import House, client, ok, refused
@@ -285,6 +286,23 @@ async def test_roles_that_changed_since_they_were_asked_for_are_not_given_back(d
     approval = await asked(await desk["mallory"].client.put(path, json={"roles": ["approver", "operator"]}))
     ok(await house.admin.put(path, json={"roles": []}))
     assert await desk.approve("anna", approval) == "change_outdated"
+
+
+async def test_rules_that_came_with_a_product_meanwhile_are_not_written_over_unseen(desk: Desk) -> None:
+    asking = await asked(await desk["mallory"].client.post(POLICIES, json={"kind": BREAK, "levels": [APPROVER] * 2}))
+    assert (await desk.write("sender", "1", kind=BREAK)).state.value == "pending"
+    assert await desk.approve("anna", asking) == "change_outdated"
+    assert await levels(desk, BREAK) == 1
+
+
+async def test_when_nobody_is_left_to_agree_neither_rules_change_nor_is_a_key_issued(desk: Desk) -> None:
+    mallory = desk["mallory"].client
+    for name in ("bert", "carl"):
+        ok(await mallory.put(f"{PRINCIPALS}/{desk[name].text}/roles", json={"roles": []}))
+    assert refused(await mallory.post(f"{PRINCIPALS}/{desk['anna'].text}/keys", json={}), 422) == "nobody_can_approve"
+    ok(await mallory.put(f"{PRINCIPALS}/{desk['anna'].text}/roles", json={"roles": []}))
+    assert refused(await mallory.post(POLICIES, json=LOWER), 422) == "nobody_can_approve"
+    assert len(ok(await mallory.get(f"{POLICIES}/{PAPER}"))["levels"]) == 2
 
 
 async def test_of_two_who_make_the_first_rules_for_rules_at_once_the_second_waits_for_a_word(house: House) -> None:
