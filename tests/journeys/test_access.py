@@ -330,3 +330,13 @@ async def test_whoever_administers_two_books_lets_the_people_of_one_into_the_oth
     assert set(ok(await person.client.get(WHOAMI))["scopes"]) == {"main", "second"}
     assert refused(await person.client.post(TRANSACTIONS, json=PAYMENT), 403) == "denied"
     assert refused(await person.client.post(TRANSACTIONS, params={"book": "second"}, json=PAYMENT), 422) == "account_unknown"
+
+
+async def test_who_administers_another_book_opens_none(house: House) -> None:
+    ok(await house.admin.post("/api/v1/access/books", json={"name": "second"}))
+    house.gate.forget()
+    other = await house.caller("admin", book="second")
+    for book, status, code in (("second", 403, "opening_denied"), ("main", 404, "not_found")):
+        answer = await other.post("/api/v1/access/books", params={"book": book}, json={"name": "third"})
+        assert refused(answer, status) == code
+    assert [each["name"] for each in ok(await house.admin.get("/api/v1/access/books"))["items"]] == ["main", "second"]
