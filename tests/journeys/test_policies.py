@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,9 @@ import time_machine
 from clearhouse import clock
 from clearhouse.app import worker
 from clearhouse.kernel.access.callers import Caller
+from clearhouse.kernel.approvals import effects
 from clearhouse.kernel.approvals.decisions import Approve
+from clearhouse.kernel.approvals.effects import EFFECTS
 from clearhouse.kernel.approvals.policies import Level, SetPolicy
 from clearhouse.kernel.commands.submitting import Door
 from clearhouse.kernel.reconciliation.breaks import SUBJECT as BREAK
@@ -361,3 +364,11 @@ async def test_the_journal_says_who_asked_who_agreed_and_what_came_of_it(desk: D
     assert told[0] == ("approvals.asked", "", approval, mallory)
     assert told[1][:2] == ("approvals.approve", "own_work")
     assert sorted(told[2:]) == [("approvals.approved", "", approval, anna), ("approvals.policy_set", "", PAPER, anna)]
+
+
+def test_approvals_of_a_kind_have_one_effect_and_saying_so_again_changes_nothing() -> None:
+    mine = EFFECTS[BREAK]
+    effects.declare({BREAK: mine})
+    with pytest.raises(ValueError, match=BREAK):
+        effects.declare({BREAK: replace(mine)})
+    assert EFFECTS[BREAK] is mine

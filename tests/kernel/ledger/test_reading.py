@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from clearhouse import clock, ids
-from clearhouse.kernel.ledger import days
+from clearhouse.kernel.ledger import days, recent
 from clearhouse.kernel.ledger.accounts import AccountNotFound, ChangeAccount
 from clearhouse.slices.operations import commands
 from house import House, balance, movement, ok, post, refused
@@ -62,6 +62,18 @@ async def test_a_cursor_of_a_statement_is_good_for_its_own_account_and_as_it_was
 
 async def test_a_balance_is_known_on_the_last_day_of_all(operator: httpx.AsyncClient) -> None:
     assert await balance(operator, "shop", on="9999-12-31") == "15.00"
+
+
+async def test_however_few_accounts_a_process_remembers_it_posts_the_same(
+    house: House, operator: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recent, "ACCOUNTS_MAX", 1)
+    await house.open_accounts(operator, "till", floor="0.00")
+    for _ in range(3):
+        await post(operator, movement("bank", "till", "2.00"))
+        await post(operator, movement("till", "shop", "1.00"))
+    assert len(recent.recent(house.database, 1).by_id) <= 2
+    assert [await balance(operator, code) for code in ("bank", "till", "shop")] == ["-21.00", "3.00", "18.00"]
 
 
 async def test_a_closed_day_has_the_totals_of_each_asset(house: House, operator: httpx.AsyncClient) -> None:

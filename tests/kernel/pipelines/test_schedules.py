@@ -152,6 +152,18 @@ async def test_arguments_that_the_job_does_not_take_are_refused_when_they_are_wr
 
 
 @pytest.mark.usefixtures("bell")
+async def test_arguments_are_as_long_as_a_row_may_hold_and_no_longer(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(_: Tx, __: Firing) -> None: ...
+
+    monkeypatch.setitem(declared.JOBS, "test.note", Job("test.note", "a note", nothing, takes=dict[str, str]))
+    operator = await house.caller("operator")
+    body = {"name": "note", "cron": "0 3 * * *", "job": "test.note"}
+    ok(await operator.post(SCHEDULES, json=body | {"arguments": {"a": "x"}}))
+    long = {"a": "x" * schedules.ARGUMENT_BYTES_MAX}
+    assert refused(await operator.post(SCHEDULES, json=body | {"arguments": long}), 400) == "malformed"
+    assert ok(await operator.get(f"{SCHEDULES}/note"))["arguments"] == {"a": "x"}
+
+
 async def test_setting_a_schedule_again_replaces_it(house: House) -> None:
     await is_set(house)
     changed = await is_set(house, cron="0 4 * * *")
