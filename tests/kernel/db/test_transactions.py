@@ -1,4 +1,4 @@
-"""A transaction of ours: what it cannot hold is a fault of the caller's, and who cannot have one is told that nobody is there."""
+"""A transaction: what it cannot hold is the caller's fault, and who cannot have one is told that nobody is there."""
 
 import pytest
 
