@@ -193,11 +193,18 @@ class Database:
         """Where it is: for a connection that is no pool's."""
         return str(self.writers.conninfo)
 
-    def jobs_pool(self, **how: Any) -> Pool:
-        """Return a pool for the job runner, which finds its own tables by name, and nothing else."""
+    def jobs_pool(self, *, min_size: int, max_size: int, timeout: float, **_: object) -> Pool:
+        """Return a pool for the job runner, which finds its own tables by name, and nothing else; and no check but ours."""
         needed = {"role": WRITER, "search_path": JOBS, "timezone": "UTC"}
-        how.pop("check", None)  # ours asks by itself, and does not wait between one that is dead and the next
-        return Pool(address(self.dsn, name=JOBS, needed=needed), lines=self.lines, asks=True, **how)
+        return Pool(
+            address(self.dsn, name=JOBS, needed=needed),
+            lines=self.lines,
+            asks=True,
+            min_size=min_size,
+            max_size=max_size,
+            timeout=timeout,
+            configure=self.lines.join,
+        )
 
     async def close(self) -> None:
         """Give every connection back."""

@@ -1,6 +1,6 @@
 """A connection whose pipelines end with the last word that PostgreSQL expects, so that it counts the silence after them.
 
-The driver's own ends a pipeline with a Sync and then a Flush: PostgreSQL takes the Flush for the begin of the next command and
+The driver's own ends a pipeline with a Sync and then a Flush: PostgreSQL takes the Flush for the next command and
 forgets `idle_in_transaction_session_timeout`. After a Sync everything comes by itself, so none is sent here.
 """
 
