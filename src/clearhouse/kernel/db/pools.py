@@ -7,7 +7,7 @@ tried again every second for as long as it takes; and after `cut` nobody in this
 import os
 import select
 import socket
-from asyncio import gather, get_running_loop
+from asyncio import all_tasks, gather, get_running_loop
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -86,8 +86,12 @@ class Pool(AsyncConnectionPool[Connection]):
             await self.putconn(connection)
 
     async def close(self, timeout: float = CLOSE_SECONDS_MAX) -> None:  # noqa: ASYNC109 - likewise
-        """Close what is not lent; what is lent is closed when it comes back."""
+        """Close what is not lent, and connect nobody any more; what is lent is closed when it comes back."""
         await super().close(timeout=timeout)
+        connecting = [each for each in all_tasks() if each.get_name().startswith(f"{self.name}-worker-")]
+        for each in connecting:
+            each.cancel()
+        await gather(*connecting, return_exceptions=True)
 
     async def reconnect_failed(self) -> None:
         """Try again where somebody waits or there is no connection left: nobody else would until the next one asks."""
