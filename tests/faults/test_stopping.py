@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -92,7 +93,7 @@ class Callers:
 @contextmanager
 def begun(server: Serving, folder: Path) -> Generator[tuple[Program, Program, Callers]]:
     """Run the program and a worker of its own on a database elsewhere, with everything under way."""
-    settings = {
+    settings: dict[str, Any] = {
         "DATABASE_URL": server.dsn, "SECRETS_KEYS": SECRETS_KEY, "ADMIN_KEY": ADMIN_KEY, "RATE_LIMIT": "1000000",
         "WEBHOOK_NETWORKS": "127.0.0.0/8",
     }  # fmt: skip
