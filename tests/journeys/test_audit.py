@@ -1,7 +1,6 @@
 """The journal through its doors: who did what, in which order, and how anyone sees that nobody touched it."""
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -18,8 +17,8 @@ from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.ledger.transfers import Leg, PostTransaction
 from clearhouse.slices.operations import commands
 from house import House, client, movement, ok, post, refused, transaction
+from trails import AUDIT, COPY, head, replayed, verdict
 
-AUDIT = "/api/v1/audit"
 ACCESS = "/api/v1/access"
 LEDGER = "/api/v1/ledger"
 GENESIS = "0:" + "00" * 32
@@ -59,14 +58,6 @@ async def entries(viewer: httpx.AsyncClient, **which: Any) -> list[dict[str, Any
 async def lines(viewer: httpx.AsyncClient, **which: Any) -> list[dict[str, Any]]:
     """Return the lines of the trail, each with its row's principal where it names nobody else."""
     return [{"by": each["principal"]} | line for each in await entries(viewer, **which) for line in each["lines"]]
-
-
-async def verdict(viewer: httpx.AsyncClient, **which: str) -> dict[str, Any]:
-    return ok(await viewer.post(f"{AUDIT}/verify", params=which))
-
-
-async def head(viewer: httpx.AsyncClient, **which: str) -> str:
-    return str(ok(await viewer.get(f"{AUDIT}/head", params=which))["head"])
 
 
 async def open_other(house: House) -> None:
@@ -331,10 +322,6 @@ TEXTS = (
     "UPDATE journal SET lines = n.lines FROM"
     " (SELECT 9 - number AS place, lines FROM journal WHERE number IN (4, 5)) AS n WHERE journal.number = n.place"
 )
-COPY = (
-    "INSERT INTO journal (book, at, kind, principal, lines, digest, number, chain)"
-    " SELECT book, at, kind, principal, lines, digest, number + 1, chain FROM journal WHERE number = 3"
-)
 
 
 @pytest.mark.parametrize(
@@ -425,18 +412,6 @@ async def test_now_and_then_the_chain_writes_its_own_head_down(house: House) -> 
 
 
 # Export --------------------------------------------------------------------------------------------------------------
-
-
-def replayed(exported: str) -> str:
-    """Return the head of an export, recomputed with nothing but what any language has."""
-    chain, number = bytes(32), 0
-    for number, text in enumerate(exported.splitlines(), start=1):
-        row = json.loads(text)
-        told = f"{row['book']}\n{row['at']}\n{row['kind']}\n{row['principal']}\n{row['lines']}"
-        digest = hashlib.sha256(told.encode()).digest()
-        chain = hashlib.sha256(chain + number.to_bytes(8, "big") + digest).digest()
-        assert (row["number"], row["digest"], row["chain"]) == (number, digest.hex(), chain.hex())
-    return f"{number}:{chain.hex()}"
 
 
 async def test_an_export_is_verified_by_anyone_with_a_hash_function(trail: House) -> None:

@@ -1,5 +1,6 @@
 """`/health`: anybody may ask, and is told which part is not well; what it costs does not depend on how many ask."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable
@@ -13,6 +14,9 @@ import pytest
 import time_machine
 
 from clearhouse import clock
+from clearhouse.app import worker
+from clearhouse.kernel.db import processes
+from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.survivors import survivors
 from clearhouse.kernel.journal import readers
 from clearhouse.slices.operations import health as kernel
@@ -127,6 +131,46 @@ async def test_a_loop_that_stands_still_is_named_until_it_comes_round(house: Hou
         assert int(found["parts"]["loop_webhooks"]["waiting_seconds"]) == 100
         turning.came_round()
         assert [*await taken(house)] == [*PARTS, "whole"]
+
+
+async def test_a_loop_that_stands_still_elsewhere_is_named_as_long_as_that_process_is_heard_of(
+    house: House, app_dsn: str
+) -> None:
+    elsewhere = await Database.open(app_dsn)
+    with elsewhere.loops.counted("webhooks", late=30.0) as turning, house.database.loops.counted("webhooks", late=30.0):
+        await processes.leave_word(elsewhere)
+        assert "loop_webhooks" not in await taken(house)
+        turning.came_round_at -= 100.0
+        await processes.leave_word(elsewhere)
+        found = ok(await client(house.entrance, "").get("/health"))
+        assert (found["status"], found["parts"]["loop_webhooks"]["status"]) == ("late", "late")
+        assert int(found["parts"]["loop_webhooks"]["waiting_seconds"]) >= 100
+        async with house.database.writing() as tx:
+            await tx.do("UPDATE process SET said_at = said_at - interval '1 minute'")
+        assert "loop_webhooks" not in await taken(house)  # it may be gone: that all are gone is what `workers` tells
+        await processes.leave_word(elsewhere)
+        assert "loop_webhooks" in await taken(house)
+        turning.came_round()
+        await processes.leave_word(elsewhere)
+        assert [*await taken(house)] == [*PARTS, "whole"]
+    async with house.database.writing() as tx:
+        assert await tx.tuples("SELECT count(*) FROM process") == [(1,)]
+    await elsewhere.close()
+
+
+@pytest.mark.parametrize("how", ["work", "number"])
+async def test_whoever_works_leaves_word(house: House, app_dsn: str, how: str) -> None:
+    elsewhere, committed = await Database.open(app_dsn), asyncio.Event()
+    with elsewhere.loops.counted("webhooks", late=30.0) as turning:
+        turning.came_round_at -= 100.0
+        works = worker.work(elsewhere, committed) if how == "work" else worker.number(elsewhere, committed, ())
+        working = asyncio.create_task(works)
+        async with asyncio.timeout(60):
+            while "loop_webhooks" not in await taken(house):
+                assert not working.done()
+        working.cancel()
+        await asyncio.wait([working])
+    await elsewhere.close()
 
 
 async def test_it_tells_nobody_how_much_or_whose(house: House) -> None:

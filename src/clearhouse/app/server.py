@@ -16,6 +16,7 @@ import uvicorn
 
 from clearhouse.app import buses, inbox, seals, worker
 from clearhouse.app.config import Config
+from clearhouse.app.ending import let_go
 from clearhouse.app.products import CHECKS, EVENTS, FIGURES, ROUTERS, SERVICES, STAGES, SUBSCRIPTIONS, WORKS
 from clearhouse.kernel.access import bootstrap
 from clearhouse.kernel.access.authentication import Gate
@@ -25,6 +26,7 @@ from clearhouse.kernel.db import migrations
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.embedded import EmbeddedServer
 from clearhouse.kernel.db.home import write_private
+from clearhouse.kernel.db.loops import went_well
 from clearhouse.refusals import Kind, Refusal
 from clearhouse.slices.interbank import engines
 from clearhouse.slices.interbank.bank.client import Line
@@ -142,6 +144,7 @@ async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True
         NETWORK.allow(config.webhook_networks)
         engines.lead(bank)
         steady()
+        leaving = asyncio.create_task(let_go(database, ended))
         tasks: list[asyncio.Task[None]] = []
         does = _working(config, door) if work else worker.number(database, door.committed, STAGES)
         tasks.append(asyncio.create_task(does))
@@ -152,10 +155,13 @@ async def run(config: Config, tell: Tell, *, api: bool = True, work: bool = True
             else:
                 await _serve(config, door, listening=listening, tls=tls, tell=tell, ended=ended, tasks=tasks)
         finally:
+            ended.set()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await door.close()
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
     tell("stopped")
 
 
@@ -207,13 +213,14 @@ async def _serve(
     try:
         await _until(ended, [*tasks, *aside, serving])
     finally:
+        ended.set()
         feed.end()
         server.should_exit = True
         await asyncio.gather(serving, calls.stop(grace=GRACE_SECONDS))
         for each in aside:
             each.cancel()
         await asyncio.gather(*aside, return_exceptions=True)
-        await gate.flush()
+        await went_well("traces", gate.flush)
         await limits.close()
 
 

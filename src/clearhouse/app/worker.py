@@ -11,6 +11,7 @@ from clearhouse import clock, ids
 from clearhouse.kernel.access import books
 from clearhouse.kernel.approvals import requests
 from clearhouse.kernel.commands import keys
+from clearhouse.kernel.db import processes
 from clearhouse.kernel.db.bells import Bell
 from clearhouse.kernel.db.database import Database, Tx
 from clearhouse.kernel.db.listening import listen
@@ -52,12 +53,15 @@ async def work(
         tasks.create_task(loops.forever("expire_approvals", lambda: expire_approvals(database), EXPIRY_SECONDS))
         tasks.create_task(loops.forever("total_days", lambda: total_days(database), TOTALS_SECONDS))
         tasks.create_task(loops.forever("forget_keys", lambda: forget_keys(database), KEYS_SECONDS))
+        tasks.create_task(processes.speak(database))
         tasks.create_task(loops.watch())
 
 
 async def number(database: Database, committed: asyncio.Event, stages: Iterable[Stage]) -> None:
-    """Do only what has to happen at once beside an API whose workers are elsewhere: number its rows, wake the workers."""
-    await Sequencer(database, committed, Wakes(stages)).run()
+    """Do only what has to happen beside an API whose workers are elsewhere: number its rows, wake them, leave word."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(Sequencer(database, committed, Wakes(stages)).run())
+        tasks.create_task(processes.speak(database))
 
 
 async def expire_holds(database: Database) -> int:

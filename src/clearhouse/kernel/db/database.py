@@ -4,6 +4,7 @@ Promise: a writer sees every book but must name it in every statement; a reader 
 by row security; a transaction either commits whole or leaves nothing, and what the driver raises is told in our words.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,14 +15,15 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
-from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.rows import kwargs_row, tuple_row
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import PoolClosed, PoolTimeout
 
 from clearhouse.kernel.db.faults import Away, Unwritable, translated
 from clearhouse.kernel.db.jobs import SCHEMA as JOBS
 from clearhouse.kernel.db.loops import Loops
+from clearhouse.kernel.db.pools import Lines, Pool
+from clearhouse.kernel.db.reaching import address
 
 Row = TypeVar("Row")
 WRITER = "clearhouse_writer"
@@ -166,37 +168,47 @@ class Tx:
 class Database:
     """An open database: `writing()` and `reading(books)` give transactions; `loops` are those of this process on it."""
 
-    writers: AsyncConnectionPool[AsyncConnection[tuple[object, ...]]]
-    readers: AsyncConnectionPool[AsyncConnection[tuple[object, ...]]]
+    writers: Pool
+    readers: Pool
     dsn: str
+    lines: Lines
     loops: Loops = field(default_factory=Loops)
 
     @classmethod
     async def open(cls, dsn: str, *, writers_max: int = 6, readers_max: int = 6) -> "Database":
         """Open both pools on a migrated database."""
-        pools = cls(
-            writers=_pool(dsn, role=WRITER, size_max=writers_max),
-            readers=_pool(dsn, role=READER, size_max=readers_max),
+        lines = Lines()
+        opened = cls(
+            writers=_pool(dsn, lines, role=WRITER, size_max=writers_max),
+            readers=_pool(dsn, lines, role=READER, size_max=readers_max),
             dsn=dsn,
+            lines=lines,
         )
-        await pools.writers.open(wait=True, timeout=OPENING_SECONDS_MAX)
-        await pools.readers.open(wait=True, timeout=OPENING_SECONDS_MAX)
-        return pools
+        await opened.writers.open(wait=True, timeout=OPENING_SECONDS_MAX)
+        await opened.readers.open(wait=True, timeout=OPENING_SECONDS_MAX)
+        return opened
 
     @property
     def address(self) -> str:
         """Where it is: for a connection that is no pool's."""
         return str(self.writers.conninfo)
 
-    def jobs_address(self) -> str:
-        """Return where the job runner finds its own tables, and nothing else by name."""
-        options = f"-c role={WRITER} -c search_path={JOBS} -c timezone=UTC"
-        return make_conninfo(self.dsn, options=options, application_name=JOBS)
+    def jobs_pool(self, *, min_size: int, max_size: int, timeout: float, **_: object) -> Pool:
+        """Return a pool for the job runner, which finds its own tables by name, and nothing else; and no check but ours."""
+        needed = {"role": WRITER, "search_path": JOBS, "timezone": "UTC"}
+        return Pool(
+            address(self.dsn, name=JOBS, needed=needed),
+            lines=self.lines,
+            asks=True,
+            min_size=min_size,
+            max_size=max_size,
+            timeout=timeout,
+            configure=self.lines.join,
+        )
 
     async def close(self) -> None:
         """Give every connection back."""
-        await self.writers.close()
-        await self.readers.close()
+        await asyncio.gather(self.writers.close(), self.readers.close())
 
     @asynccontextmanager
     async def writing(self, *, book: int = 0, careful: bool = False) -> AsyncGenerator[Tx]:
@@ -243,31 +255,31 @@ def _trusted(statement: str) -> LiteralString:
     return cast("LiteralString", statement)  # statements come from our own .sql files, never from input
 
 
-def _pool(dsn: str, *, role: str, size_max: int) -> AsyncConnectionPool[AsyncConnection[tuple[object, ...]]]:
-    options = f"-c role={role} -c search_path=clearhouse -c timezone=UTC -c lock_timeout={LOCK_MILLISECONDS_MAX}"
-    options += "".join(f" -c enable_{each}=off" for each in AVOIDED[role]) + " -c random_page_cost=0"
-    return AsyncConnectionPool(
-        make_conninfo(dsn, options=options, application_name=role),
+def _pool(dsn: str, lines: Lines, *, role: str, size_max: int) -> Pool:
+    plans = {f"enable_{each}": "off" for each in AVOIDED[role]} | {"random_page_cost": 0}
+    needed = {"role": role, "search_path": "clearhouse", "timezone": "UTC"} | plans
+    where = address(dsn, name=role, needed=needed, wanted={"lock_timeout": LOCK_MILLISECONDS_MAX})
+
+    async def configure(connection: AsyncConnection[tuple[object, ...]]) -> None:
+        connection.adapters.register_loader("numeric", _WholeNumbers)
+        await lines.join(connection)
+
+    return Pool(
+        where,
+        lines=lines,
+        asks=role == READER,
         min_size=1,
         max_size=size_max,
-        open=False,
-        configure=_configure,
+        configure=configure,
         kwargs={"autocommit": True, "prepare_threshold": 2},
-        check=AsyncConnectionPool.check_connection if role == READER else None,
     )
 
 
-async def _configure(connection: AsyncConnection[tuple[object, ...]]) -> None:
-    connection.adapters.register_loader("numeric", _WholeNumbers)
-
-
 @asynccontextmanager
-async def _connection(
-    pool: AsyncConnectionPool[AsyncConnection[tuple[object, ...]]],
-) -> AsyncGenerator[AsyncConnection[tuple[object, ...]]]:
+async def _connection(pool: Pool) -> AsyncGenerator[AsyncConnection[tuple[object, ...]]]:
     try:
         connection = await pool.getconn(timeout=WAIT_SECONDS_MAX)
-    except PoolTimeout as error:
+    except (PoolTimeout, PoolClosed) as error:
         message = "no connection to the database could be had"
         raise Away(message) from error
     try:

@@ -64,6 +64,7 @@ class DatabaseAway(Refusal):
 
 _PASSING = frozenset({"40001", "40P01", "55P03", "57014", "53300", "53400"})
 _LOST_CLASSES = frozenset({"08", "57"})
+_ENDED = frozenset({"25P03", "25P04"})  # it took too long, and PostgreSQL has ended the session
 
 
 def translated(error: psycopg.Error) -> DatabaseFault:
@@ -78,6 +79,6 @@ def translated(error: psycopg.Error) -> DatabaseFault:
         kind = Passing
     elif isinstance(error, psycopg.DataError) and not state:
         kind = Unwritable  # the driver itself refuses to send it
-    elif state[:2] in _LOST_CLASSES or (not state and isinstance(error, psycopg.OperationalError)):
+    elif state in _ENDED or state[:2] in _LOST_CLASSES or (not state and isinstance(error, psycopg.OperationalError)):
         kind = Lost
     return kind(str(error), state=state, constraint=error.diag.constraint_name or "")

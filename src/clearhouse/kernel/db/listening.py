@@ -21,6 +21,7 @@ async def listen(database: Database, channel: str, bell: Bell) -> None:
     while True:
         with suppress(psycopg.Error, OSError):  # no socket, or no name for the address, passes as well
             connection = await psycopg.AsyncConnection.connect(database.address, autocommit=True)
+            await database.lines.join(connection)
             async with connection:
                 await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
                 bell.strike()

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import structlog
 
+from clearhouse import ids
 from clearhouse.kernel.db.bells import Bell
 from clearhouse.kernel.db.faults import DatabaseFault, Lost, Stale
 
@@ -36,9 +37,10 @@ class Loop:
 
 
 class Loops:
-    """Those of a process."""
+    """Those of a process, which has an id as long as it lives."""
 
     def __init__(self) -> None:
+        self.process = ids.fresh()
         self._turning: list[Loop] = []
 
     def late(self) -> dict[str, float]:

@@ -60,6 +60,23 @@ FROM journal
 WHERE book = %(book)s AND number IS NOT NULL
 ORDER BY number, id
 
+-- name: export_page
+-- Sealed rows of a book after a row, up to a number, as many as hold so many bytes, and at least one: with the id of each,
+-- since a number that stands twice, which is somebody's crime, must not fall between two pages.
+SELECT book, CASE WHEN at >= '0001-01-01Z' AND at < '10000-01-01Z' THEN at ELSE '0001-01-01Z' END AS at, kind, principal, lines,
+    digest, number, chain, id
+FROM (
+    SELECT j.*, sum(octet_length(j.lines)) OVER (ORDER BY j.number, j.id) - octet_length(j.lines) AS bytes_before
+    FROM (
+        SELECT id, book, at, kind, principal, lines, digest, number, chain FROM journal
+        WHERE book = %(book)s AND number >= %(number)s AND number <= %(up_to)s
+            AND (number, id) > (%(number)s, %(after)s)
+        ORDER BY number, id LIMIT %(most)s
+    ) AS j
+) AS sized
+WHERE bytes_before < %(bytes_max)s
+ORDER BY number, id
+
 -- name: tail
 -- How many rows of a book have no number yet.
 SELECT count(*) AS count FROM journal WHERE book = %(book)s AND number IS NULL

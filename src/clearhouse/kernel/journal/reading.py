@@ -1,7 +1,13 @@
-"""Reading the journal: pages by number, the export that anyone can verify offline, and the verification itself."""
+"""Reading the journal: pages by number, the export that anyone can verify offline, and the verification itself.
+
+Promise: an export is page by page, each in a transaction of its own, so that whoever reads it slowly holds nothing here; and
+it is what one transaction would have given, since sealed rows are neither changed nor removed, and a number that was given
+stands before every number to come: it ends with the row that was the last when it began.
+"""
 
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +18,12 @@ from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.journal.sequencing import GENESIS, Head, link, sql
 from clearhouse.kernel.journal.writing import digest
 from clearhouse.refusals import Kind, Refusal
+
+FIRST_NUMBER = -(2**63)  # ours begin with one; what somebody put in before that is shown too
+PAGE_ROWS = 1_000
+PAGE_BYTES = 4 * 1024 * 1024
+
+View = Callable[[], AbstractAsyncContextManager[Tx]]
 
 
 class MalformedHead(Refusal):
@@ -33,6 +45,13 @@ class Row:
     digest: bytes
     number: int
     chain: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed(Row):
+    """A row with its own id, which tells rows apart that somebody gave the same number."""
+
+    id: int
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -82,10 +101,19 @@ async def head(tx: Tx) -> str:
     return "0:" + GENESIS.hex() if found is None else f"{found.number}:{found.chain.hex()}"
 
 
-async def export(tx: Tx) -> AsyncIterator[bytes]:
-    """Give every sealed row as a line of JSON, in constant memory."""
-    async for row in tx.stream(sql["all_rows"], Row, book=tx.book):
-        yield msgspec.json.encode(entry(row)) + b"\n"
+async def export(view: View) -> AsyncIterator[bytes]:
+    """Give every row that is sealed now as a line of JSON, some at once; each view that is opened is closed before that."""
+    async with view() as tx:
+        up_to = await tx.row(sql["heads"], Head, books=[tx.book])
+    number, after = FIRST_NUMBER, 0
+    while up_to is not None:
+        async with view() as tx:
+            bounds = {"number": number, "after": after, "up_to": up_to.number, "most": PAGE_ROWS, "bytes_max": PAGE_BYTES}
+            rows = await tx.rows(sql["export_page"], _Placed, book=tx.book, **bounds)
+        if not rows:
+            return
+        yield b"".join(msgspec.json.encode(entry(row)) + b"\n" for row in rows)
+        number, after = rows[-1].number, rows[-1].id
 
 
 def read_head(text: str) -> tuple[int, bytes]:

@@ -110,7 +110,8 @@ class Queues:
 
     def _app(self) -> "procrastinate.App":
         connector = procrastinate.PsycopgConnector(
-            conninfo=self.database.jobs_address(),
+            pool_factory=self.database.jobs_pool,
+            configure=self.database.lines.join,
             min_size=1,
             max_size=CONNECTIONS_MAX,
             timeout=WAIT_SECONDS_MAX,

@@ -1,6 +1,5 @@
 """The audit trail over HTTP: lines, the head of the chain, the export, and the verification."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
@@ -13,7 +12,7 @@ from clearhouse.kernel.journal.reading import Entry, Verdict
 from clearhouse.transport.http.bulk import NDJSON
 from clearhouse.transport.http.paging import Limit, Page, page
 from clearhouse.transport.http.routes import get, post
-from clearhouse.transport.http.visits import Book, Visit, here
+from clearhouse.transport.http.visits import Book, here
 
 READ = "audit:read"
 LAST_NUMBER = 2**63 - 1
@@ -49,13 +48,7 @@ async def export_lines(request: Asking, book: Book = None) -> Stream:
     """Return every row as a line of JSON; docs/verify_audit.py verifies such a file offline."""
     visit = here(request)
     visit.require(READ, book)
-    return Stream(_exported(visit, book), media_type=NDJSON)
-
-
-async def _exported(visit: Visit, book: str | None) -> AsyncIterator[bytes]:
-    async with visit.reading(READ, book) as tx:
-        async for line in reading.export(tx):
-            yield line
+    return Stream(reading.export(lambda: visit.reading(READ, book)), media_type=NDJSON)
 
 
 @post("/verify", summary="Verify the audit trail", status_code=200)

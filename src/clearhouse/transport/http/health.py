@@ -1,8 +1,8 @@
 """Health: whether the server can do its work, and how every part behind it is.
 
 Promise: anybody may ask, as often as they like: it is looked at once a second, for two seconds at most, and what is told is
-how each part is and since how long something waits there, never what or how much. A loop of this process that stands still
-is a part, too, by its name (`loop_…`), with the seconds since it last came round.
+how each part is and since how long something waits there, never what or how much. A loop that stands still, in this
+process or any other, is a part, too, by its name (`loop_…`), with the seconds since it last came round.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from clearhouse.kernel.db import processes
 from clearhouse.kernel.db.database import Database, Tx
 from clearhouse.kernel.db.faults import DatabaseFault
 
@@ -67,6 +68,7 @@ class Pulse:
     def __init__(self, database: Database, checks: Sequence[Check]) -> None:
         self._database = database
         self._checks = checks
+        self._standing: dict[str, float] = {}
         self._look: asyncio.Task[Health] | None = None
         self._taken = 0.0
 
@@ -85,7 +87,7 @@ class Pulse:
         if not looking.done() or not looking.result():
             looking.cancel()  # nobody waits until it has let go of a connection that does not answer
             return Health("down", VERSION, {DATABASE: Part("down"), **parts})
-        parts |= {f"loop_{name}": Part("late", round(its, 1)) for name, its in self._database.loops.late().items()}
+        parts |= {f"loop_{name}": Part("late", round(its, 1)) for name, its in self._standing.items()}
         late = any(each.status != "ok" for each in parts.values())
         return Health("late" if late else "ok", VERSION, {DATABASE: Part("ok"), **parts})
 
@@ -95,6 +97,7 @@ class Pulse:
             async with self._database.writing() as tx:
                 for check in self._checks:
                     parts[check.name] = await check.look(tx)
+                self._standing = await processes.standing(tx, self._database.loops)
         except DatabaseFault:
             return False
         return True

@@ -18,6 +18,7 @@ from psycopg.conninfo import make_conninfo
 
 from clearhouse.kernel.db import jobs
 from clearhouse.kernel.db.faults import translated
+from clearhouse.kernel.db.reaching import address
 from clearhouse.refusals import Kind, Refusal
 
 LOCK = 7_246_001
@@ -76,7 +77,7 @@ async def migrate(
     """Bring a database up to date (or up to a step) and return the steps that were missing."""
     try:
         async with await AsyncConnection[tuple[object, ...]].connect(
-            dsn, autocommit=True, application_name="clearhouse_migrate"
+            address(dsn, name="clearhouse_migrate"), autocommit=True
         ) as connection:
             if connection.info.server_version < OLDEST_SERVER:
                 raise ServerTooOld(version=str(connection.info.server_version // 10_000))
@@ -94,7 +95,8 @@ async def migrate(
 
 async def admit(dsn: str, password: str) -> str:
     """Give the application's login a password and return the DSN to use it with."""
-    async with await AsyncConnection[tuple[object, ...]].connect(dsn, autocommit=True) as connection:
+    where = address(dsn, name="clearhouse_migrate")
+    async with await AsyncConnection[tuple[object, ...]].connect(where, autocommit=True) as connection:
         quoted = sql.SQL("ALTER ROLE clearhouse_app LOGIN PASSWORD {}").format(sql.Literal(password))
         await connection.execute(quoted)
     return make_conninfo(dsn, user="clearhouse_app", password=password)
