@@ -19,10 +19,12 @@ from clearhouse.kernel.reconciliation import matches
 from clearhouse.kernel.webhooks import deliveries
 from clearhouse.slices.interbank.bank.lies import Fault
 from clearhouse.slices.interbank.commands import SET_LIMIT, SET_NAMES, SET_WINDOW
+from clearhouse.slices.interbank.netting import commands as netting
+from clearhouse.slices.interbank.netting.withdrawing import WithdrawObligation
 from clearhouse.slices.interbank.rules import SetLimit, SetNames, SetWindow
 from clearhouse.slices.records import merging, snapshots
 from clearhouse.slices.records.streams import LINES
-from clearing import Clearing
+from clearing import OWN, Clearing
 from correspondent import correspondent, order
 from house import House, movement, ok, post
 from letters import left
@@ -145,7 +147,9 @@ async def settle(house: House, book: str) -> None:
     await town.give_back(done)
     await town.settle()
     await town.compare()
-    await (await Clearing.built(house, book=number_of(book), name=book)).everything()
+    cleared = await Clearing.built(house, book=number_of(book), name=book)
+    await cleared.everything()
+    await cleared.ask(netting.WITHDRAW, WithdrawObligation(OWN, "a mistake"))
     await bank(house, number_of(book))
 
 
