@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
+from uuid import UUID
 
 from clearhouse import ids
 from clearhouse.kernel.access import bootstrap
@@ -41,6 +42,7 @@ from people import add
 
 ANN, BOB, CID = "ANNBUS33", "BOBBDEFF", "CIDBGB22"
 BANKS = (ANN, BOB, CID)
+OWN = "NET-own"
 SCOPES = frozenset(
     {commands.READ, commands.RECORD_SCOPE, commands.SETTLE_SCOPE, interbank.ACCOUNTS, interbank.RULES, interbank.EXECUTE}
 )
@@ -132,8 +134,9 @@ class Clearing:
                 break
         return await self.show(cycle)
 
-    async def everything(self) -> dict[str, str]:
-        """Leave a cycle for each verb and one that was settled, and return what stands in paths for them."""
+    async def everything(self, by: UUID | None = None) -> dict[str, str]:
+        """Leave a cycle for each verb, one settled, and one aborted of what somebody recorded; return paths' parts."""
+        await self.own(by or self.caller.id)
         settled = await self.open("bilateral")
         obligation = (await self.owe((ANN, BOB, "1.00")))[0]
         await self.close(settled, settle=True, last=True)
@@ -151,6 +154,14 @@ class Clearing:
             **found, "{cycle}": settled.id, "{position}": (await self.positions(settled))[0].id,
             "{obligation}": obligation.obligation_id,
         }  # fmt: skip
+
+    async def own(self, by: UUID) -> None:
+        """Leave an obligation that somebody recorded in a cycle that was aborted."""
+        aborted = await self.open()
+        asked = [RecordObligation(OWN, ANN, BOB, "1.00", "USD")]
+        await self.door.submit(commands.RECORD, asked, caller=replace(self.caller, id=by), book=self.book)
+        await self.close(aborted, last=True)
+        await self.abort(aborted)
 
     async def show(self, cycle: Cycle) -> Cycle:
         async with self.database.reading([self.book]) as tx:

@@ -143,6 +143,9 @@ class Depot:
         return {state for state, *_ in self.rows().values()}
 
     def ask(self, question: str) -> list[tuple[Any, ...]]:
+        """Say something as the owner. While a worker is at work, what changes rows belongs into a thread: it may wait for
+        locks that the worker has, and lets go of only in the loop.
+        """
         with psycopg.connect(self.owner_dsn, autocommit=True, options="-c search_path=clearhouse") as owner:
             found = owner.execute(question.encode())
             return found.fetchall() if found.description else []

@@ -84,6 +84,7 @@ class Stage:
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     silence: str = ""
     hushed: str | None = None
+    hush: Refusal = field(default_factory=Hushed)
     bug: str | None = "bug"
     collisions: int = 0
     state: str = ""
@@ -120,7 +121,7 @@ class Stage:
     async def _said(self, tx: Tx, asked: Asked[Say]) -> Said | Refusal:
         text = asked.command.text
         if text == self.hushed:
-            return Hushed()
+            return self.hush
         if text == self.silence:
             return Silent(text=repr(text))
         if text == self.bug:

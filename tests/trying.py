@@ -1,4 +1,4 @@
-"""How hard a law is tried: quickly in CI, long in the soak."""
+"""How hard a law is tried: quickly in CI, long in the soak (by hand with `--timeout 3600`, as `make soak` has it)."""
 
 import os
 

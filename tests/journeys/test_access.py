@@ -13,8 +13,11 @@ from psycopg import sql
 
 from clearhouse import clock, ids
 from clearhouse.kernel.access.authentication import TRACES_MAX, Gate, Unauthenticated
+from clearhouse.kernel.access.books import OpenBook, OpeningDenied
+from clearhouse.slices.operations import commands
 from house import SECRET, House, client, movement, ok, refused, transaction
 from people import PRINCIPALS, add
+from stage import caller
 
 BOOKS = "/api/v1/access/books"
 WHOAMI = "/api/v1/access/whoami"
@@ -330,3 +333,11 @@ async def test_whoever_administers_two_books_lets_the_people_of_one_into_the_oth
     assert set(ok(await person.client.get(WHOAMI))["scopes"]) == {"main", "second"}
     assert refused(await person.client.post(TRANSACTIONS, json=PAYMENT), 403) == "denied"
     assert refused(await person.client.post(TRANSACTIONS, params={"book": "second"}, json=PAYMENT), 422) == "account_unknown"
+
+
+async def test_a_book_is_opened_from_the_main_one_only_whoever_asks(house: House) -> None:
+    ok(await house.admin.post("/api/v1/access/books", json={"name": "second"}))
+    ann, asked = caller("Ann", "access:write"), [OpenBook("third")]
+    assert await house.door.submit(commands.OPEN_BOOK, asked, caller=ann, book=2) == [OpeningDenied()]
+    house.gate.forget()
+    assert [each["name"] for each in ok(await house.admin.get("/api/v1/access/books"))] == ["main", "second"]

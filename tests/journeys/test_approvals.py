@@ -209,6 +209,14 @@ async def test_somebody_without_whom_a_later_level_stays_empty_leaves_this_one_t
     assert await desk.approve("anna", asked.id, 2) == "approved"
 
 
+async def test_whoever_made_it_is_nobody_whom_a_later_level_could_ask(desk: Desk) -> None:
+    await desk.rule(APPROVER, {"people": [desk["anna"].text, desk["bert"].text]})
+    asked = await desk.write("bert", "1")
+    assert await desk.approve("anna", asked.id) == "needed_later"
+    assert await desk.approve("carl", asked.id) == "pending"
+    assert await desk.approve("anna", asked.id, 2) == "approved"
+
+
 async def test_whoever_lost_the_role_a_moment_ago_approves_nothing(desk: Desk, house: House) -> None:
     asked = await desk.write("sender", "1")
     assert (await desk.inbox("anna"), await desk.inbox("bert")) == (["pay"], ["pay"])

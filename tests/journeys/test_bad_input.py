@@ -145,7 +145,9 @@ def answered(answer: httpx.Response) -> tuple[int, str]:
     """Return the status and the code of a refusal, or what came instead of one."""
     if answer.is_success or answer.headers.get("content-type") != "application/problem+json":
         return answer.status_code, answer.text[:80]
-    told = answer.json()
+    told = answer.json() | {
+        "code": answer.json().get("reason", answer.json()["code"])
+    }  # some products have codes of their own
     assert (told["status"], told["type"]) == (answer.status_code, f"urn:clearhouse:refusal:{told['code']}")
     assert told["detail"].endswith(".")
     return answer.status_code, str(told["code"])

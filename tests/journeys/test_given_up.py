@@ -11,10 +11,12 @@ import time_machine
 
 from clearhouse import clock
 from clearhouse.slices.interbank import commands, doubts, listening
+from clearhouse.slices.interbank.answers import Word
 from clearhouse.slices.interbank.bank.lies import Fault, Lie, Outage, Rest
 from clearhouse.slices.interbank.channel import Notice, PaymentOrder
-from clearhouse.slices.interbank.settlement import Settlement, State
-from clearhouse.slices.interbank.stopping import NotDenied, Release, ReleaseSettlement
+from clearhouse.slices.interbank.settlement import PartlyPaid, Settlement, State
+from clearhouse.slices.interbank.stopping import NotDenied
+from giving import asked_for, doubtful, freed, given_up, giving_up, overdue
 from house import House, balance
 from papers import Desk
 from town import PAYEE, Town
@@ -36,33 +38,6 @@ async def desk(house: House) -> Desk:
     made = Desk(house)
     await made.hire("anna", "approver")
     return made
-
-
-def giving_up(settlement: Settlement) -> ReleaseSettlement:
-    return ReleaseSettlement(settlement.id, "the bank denies it")
-
-
-async def doubtful(town: Town, count: int) -> tuple[list[Settlement], list[PaymentOrder]]:
-    """Return settlements whose orders left and came nowhere yet, and those orders."""
-    made = [await town.execute("10.00") for _ in range(count)]
-    orders = await town.initiated()
-    async with town.house.database.writing(book=1) as tx:
-        await tx.do("UPDATE settlement_transactions SET next_at = now() - interval '1 second' WHERE state = 'EXECUTING'")
-    await town.advance(doubts.STAGES[0])
-    return [await town.show(each) for each in made], orders
-
-
-async def asked_for(town: Town, desk: Desk, *wanted: Settlement) -> None:
-    """Let two people want to give settlements up."""
-    for each in wanted:
-        approval = (await town.ask(commands.RELEASE, giving_up(each))).approval
-        assert await desk.approve("anna", approval.id) == "approved"
-
-
-async def freed(town: Town, *wanted: Settlement) -> list[State]:
-    """Return what becomes of settlements that two people want to give up."""
-    answers: list[Release] = [await town.ask(commands.RELEASE, giving_up(each)) for each in wanted]
-    return [each.settlement.state for each in answers]
 
 
 async def notices(town: Town, orders: Sequence[PaymentOrder]) -> dict[UUID, dict[str, list[Notice]]]:
@@ -151,6 +126,73 @@ async def test_a_denial_of_long_ago_is_none(town: Town, desk: Desk) -> None:
         assert await freed(town, one) == [State.FAILED]
 
 
+async def paid_in_part(town: Town, rest: Rest) -> Settlement:
+    """Return a settlement of which the bank has paid a part, and is in doubt about the rest."""
+    await town.bank.control.lie(Lie(Fault.PART, part=0.4, rest=rest))
+    one = await town.execute("10.00")
+    await town.settle()
+    await town.bank.control.honest()
+    await overdue(town)
+    shown = await town.show(one)
+    assert (shown.state, shown.captured) == (State.IN_DOUBT, "4.00")
+    return shown
+
+
+async def test_what_is_left_of_a_part_is_freed_by_two_people_when_the_bank_pays_no_more(town: Town, desk: Desk) -> None:
+    one = await paid_in_part(town, Rest.ENDED)
+    assert await town.funds() == {"vostro": ("996.00", "6.00"), "nostro": ("996.00", "6.00")}
+    await given_up(town, desk, one)
+    assert await town.funds() == {"vostro": ("996.00", "0.00"), "nostro": ("996.00", "0.00")}
+    shown = await town.show(one)
+    assert (shown.captured, shown.reason, (await town.compare())[0].status) == ("4.00", "released_by_hand", "BALANCED")
+    with pytest.raises(PartlyPaid):
+        await town.execute("6.00", obligation_id=one.obligation_id)
+    await town.confirm(one, "10.00")
+    assert await balance(await town.house.caller("auditor"), "suspense:USD") == "-6.00"
+    assert (await town.funds(), await town.alerts()) == ({"vostro": ("996.00", "0.00"), "nostro": ("990.00", "0.00")}, 1)
+
+
+async def test_what_is_left_of_a_part_cannot_be_given_up_while_the_bank_does_not_say(town: Town, desk: Desk) -> None:
+    one = await paid_in_part(town, Rest.NEVER)
+    await asked_for(town, desk, one)
+    await town.advance(*doubts.STAGES)
+    with pytest.raises(NotDenied):
+        await freed(town, one)
+    assert (await town.funds())["vostro"] == ("996.00", "6.00")
+
+
+async def test_what_is_left_of_a_part_is_freed_when_the_bank_denies_the_rest(town: Town, desk: Desk) -> None:
+    (one,), _ = await doubtful(town, 1)
+    await town.confirm(one, "4.00")
+    await given_up(town, desk, one)
+    assert ((await town.show(one)).captured, (await town.funds())["vostro"]) == ("4.00", ("996.00", "0.00"))
+
+
+async def test_a_part_that_the_bank_names_only_when_it_is_asked_is_kept_and_a_word_for_less_frees_nothing(
+    town: Town, desk: Desk
+) -> None:
+    (one,), orders = await doubtful(town, 1)
+    await town.bank.control.lie(Lie(Fault.PART, part=0.4, rest=Rest.ENDED))
+    await town.bank.send(orders)
+    await asked_for(town, desk, one)
+    await town.advance(*doubts.STAGES)
+    assert (await town.show(one)).captured == "4.00"
+    assert (
+        await town.ask(commands.RELEASE, giving_up(one))
+    ).settlement.state is State.IN_DOUBT  # another amount: asked anew
+    assert (await town.funds())["vostro"] == ("996.00", "6.00")
+
+
+async def test_when_the_rest_is_rejected_after_it_was_given_up_the_obligation_is_free(town: Town, desk: Desk) -> None:
+    one = await paid_in_part(town, Rest.ENDED)
+    await given_up(town, desk, one)
+    await listening.hear(town.line, [Word(UUID(one.uetr), "rejected", "4.00", "MS03")])
+    rest = await town.execute("6.00", obligation_id=one.obligation_id)
+    await town.settle()
+    assert ((await town.show(rest)).state, rest.uetr == one.uetr) == (State.COMPLETED, False)
+    assert await town.funds() == {"vostro": ("990.00", "0.00"), "nostro": ("990.00", "0.00")}
+
+
 async def test_when_people_do_not_want_to_give_it_up_it_is_sent_again(town: Town, desk: Desk) -> None:
     (one,), _ = await doubtful(town, 1)
     approval = (await town.ask(commands.RELEASE, giving_up(one))).approval
@@ -167,10 +209,9 @@ async def test_an_order_that_arrives_after_it_was_given_up_is_in_suspense_with_a
     await asked_for(town, desk, one)
     await town.advance(*doubts.STAGES)
     assert await freed(town, one) == [State.FAILED]
-    again = await town.execute("10.00", obligation_id=one.obligation_id)
     await town.bank.send(late)
     await town.settle()
-    assert [(await town.show(each)).state for each in (one, again)] == [State.FAILED, State.COMPLETED]
-    assert await town.funds() == {"vostro": ("990.00", "0.00"), "nostro": ("980.00", "0.00")}
+    assert (await town.show(one)).state is State.FAILED
+    assert await town.funds() == {"vostro": ("1000.00", "0.00"), "nostro": ("990.00", "0.00")}
     assert await balance(await town.house.caller("auditor"), "suspense:USD") == "-10.00"
     assert (await town.alerts(), (await town.compare())[0].status) == (1, "BALANCED")

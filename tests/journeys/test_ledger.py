@@ -1,5 +1,7 @@
 """The ledger through its doors: what an operator does on the first day."""
 
+from typing import Any
+
 import httpx
 import pytest
 
@@ -61,6 +63,23 @@ async def test_an_account_with_a_ceiling_refuses_what_it_has_no_room_for(house: 
     await post(operator, movement("shop", "wallet", "10.00"))
     assert await refusal(operator, movement("shop", "wallet", "0.01")) == "above_ceiling"
     assert await balance(operator, "wallet") == "10.00"
+
+
+@pytest.mark.parametrize("normal", ["credit", "debit"])
+async def test_what_is_held_for_arriving_has_its_room_below_a_ceiling(
+    house: House, operator: httpx.AsyncClient, normal: str
+) -> None:
+    await house.open_accounts(operator, "wallet", normal=normal, ceiling="10.00")
+
+    def arriving(amount: str, **more: Any) -> dict[str, object]:
+        sides = ("shop", "wallet") if normal == "credit" else ("wallet", "shop")
+        return movement(*sides, amount, **more)
+
+    await post(operator, arriving("6.00", pending=True))
+    assert await refusal(operator, arriving("4.01")) == "above_ceiling"
+    assert await refusal(operator, arriving("4.01", pending=True)) == "above_ceiling"
+    await post(operator, arriving("4.00"))
+    assert await balance(operator, "wallet") == "4.00"
 
 
 async def test_a_viewer_posts_nothing(house: House) -> None:

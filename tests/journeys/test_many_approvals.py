@@ -10,6 +10,7 @@ import pytest
 from clearhouse import ids
 from clearhouse.kernel.approvals.decisions import Approve
 from clearhouse.kernel.commands.submitting import Door
+from clearhouse.kernel.reconciliation.breaks import SUBJECT as BREAK
 from clearhouse.slices.operations import commands
 from house import House, ok, refused
 from papers import APPROVALS, PAPER, WRITE, Desk, Write
@@ -52,6 +53,12 @@ async def test_many_are_approved_in_one_request_and_each_is_answered_by_itself(d
     expected = ["pending", "pending", "other_level", "approval_not_found", "malformed", "malformed"]
     assert await say(desk, "anna", "approve", *items) == expected
     assert await say(desk, "bert", "approve", *approving(first, second, level=2)) == ["approved", "approved"]
+
+
+async def test_an_approval_that_cannot_have_its_effect_spoils_none_that_has_none(desk: Desk) -> None:
+    broken, paper = await desk.write("sender", "brk_0", kind=BREAK), await desk.write("sender", "1")
+    assert await say(desk, "anna", "approve", *approving(broken, paper)) == ["break_not_found", "pending"]
+    assert (await desk.show("anna", broken.id))["given"] == 0
 
 
 async def test_many_are_rejected_with_a_reason_and_many_withdrawn_by_their_maker(desk: Desk) -> None:

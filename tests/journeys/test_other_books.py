@@ -11,7 +11,7 @@ import pytest
 from clearhouse import ids
 from clearhouse.kernel.access.callers import Caller
 from clearhouse.refusals import Refusal
-from clearing import netted, work
+from clearing import OWN, netted, work
 from house import House, client, movement, ok, post, refused, transaction
 from letters import left
 from papers import APPROVALS, POLICIES, WRITE, Write
@@ -57,6 +57,7 @@ BODIES: Mapping[Route, Any] = {
     ("post", NETTING + "/cycles/{cycle}/carry"): {},
     ("post", f"{NETTING}/obligations"): netted("NET-new"),
     ("post", f"{NETTING}/obligations/batch"): [netted("NET-newer")],
+    ("post", f"{NETTING}/obligations/withdraw"): {"obligation_id": OWN, "reason": "so it is"},
     ("post", f"{LEDGER}/accounts"): {"code": "new", "asset": "USD"},
     ("post", f"{LEDGER}/accounts/batch"): [{"code": "newer", "asset": "USD"}],
     ("patch", LEDGER + "/accounts/{account}"): {"state": "frozen"},

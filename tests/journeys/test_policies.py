@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,9 +14,12 @@ import time_machine
 from clearhouse import clock
 from clearhouse.app import worker
 from clearhouse.kernel.access.callers import Caller
+from clearhouse.kernel.approvals import effects
 from clearhouse.kernel.approvals.decisions import Approve
+from clearhouse.kernel.approvals.effects import EFFECTS
 from clearhouse.kernel.approvals.policies import Level, SetPolicy
 from clearhouse.kernel.commands.submitting import Door
+from clearhouse.kernel.reconciliation.breaks import SUBJECT as BREAK
 from clearhouse.refusals import Refusal
 from clearhouse.slices.operations import commands
 from house import House, client, ok, refused
@@ -287,6 +291,23 @@ async def test_roles_that_changed_since_they_were_asked_for_are_not_given_back(d
     assert await desk.approve("anna", approval) == "change_outdated"
 
 
+async def test_rules_that_came_with_a_product_meanwhile_are_not_written_over_unseen(desk: Desk) -> None:
+    asking = await asked(await desk["mallory"].client.post(POLICIES, json={"kind": BREAK, "levels": [APPROVER] * 2}))
+    assert (await desk.write("sender", "1", kind=BREAK)).state.value == "pending"
+    assert await desk.approve("anna", asking) == "change_outdated"
+    assert await levels(desk, BREAK) == 1
+
+
+async def test_when_nobody_is_left_to_agree_neither_rules_change_nor_is_a_key_issued(desk: Desk) -> None:
+    mallory = desk["mallory"].client
+    for name in ("bert", "carl"):
+        ok(await mallory.put(f"{PRINCIPALS}/{desk[name].text}/roles", json={"roles": []}))
+    assert refused(await mallory.post(f"{PRINCIPALS}/{desk['anna'].text}/keys", json={}), 422) == "nobody_can_approve"
+    ok(await mallory.put(f"{PRINCIPALS}/{desk['anna'].text}/roles", json={"roles": []}))
+    assert refused(await mallory.post(POLICIES, json=LOWER), 422) == "nobody_can_approve"
+    assert len(ok(await mallory.get(f"{POLICIES}/{PAPER}"))["levels"]) == 2
+
+
 async def test_of_two_who_make_the_first_rules_for_rules_at_once_the_second_waits_for_a_word(house: House) -> None:
     desk = Desk(house)
     names = [f"admin {number}" for number in range(4)]
@@ -343,3 +364,11 @@ async def test_the_journal_says_who_asked_who_agreed_and_what_came_of_it(desk: D
     assert told[0] == ("approvals.asked", "", approval, mallory)
     assert told[1][:2] == ("approvals.approve", "own_work")
     assert sorted(told[2:]) == [("approvals.approved", "", approval, anna), ("approvals.policy_set", "", PAPER, anna)]
+
+
+def test_approvals_of_a_kind_have_one_effect_and_saying_so_again_changes_nothing() -> None:
+    mine = EFFECTS[BREAK]
+    effects.declare({BREAK: mine})
+    with pytest.raises(ValueError, match=BREAK):
+        effects.declare({BREAK: replace(mine)})
+    assert EFFECTS[BREAK] is mine

@@ -8,7 +8,7 @@ import pytest
 
 from clearhouse import ids
 from clearhouse.kernel.reconciliation.breaks import break_ref
-from clearing import Clearing, netted
+from clearing import OWN, Clearing, netted
 from house import House, client, movement, ok, refused, transaction
 from letters import left
 from papers import PAPER, Desk
@@ -137,6 +137,7 @@ WHO: Mapping[Asked, str] = {
     ("get", "/netting/obligations"): "viewer operator approver auditor party",
     ("post", "/netting/obligations"): "operator",
     ("post", "/netting/obligations/batch"): "operator",
+    ("post", "/netting/obligations/withdraw"): "operator",
     ("get", "/netting/obligations/{obligation}"): "viewer operator approver auditor",
     ("get", "/netting/positions/{position}"): "viewer operator approver auditor",
     ("get", "/netting/positions/{position}/obligations"): "viewer operator approver auditor",
@@ -238,6 +239,7 @@ BODIES: Mapping[Asked, Any] = {
     ("post", "/netting/cycles/{cycle}/carry"): {},
     ("post", "/netting/obligations"): netted("NET-new"),
     ("post", "/netting/obligations/batch"): [netted("NET-newer")],
+    ("post", "/netting/obligations/withdraw"): {"obligation_id": OWN, "reason": "a mistake"},
     ("post", "/settlement/create"): STRUCTURE | {"settleid": "another"},
     ("post", "/settlement/{settleid}/update"): {"record": {"app": "a", "op": 1}},
     ("post", "/settlement/{settleid}/upload"): {"app": "a", "op": 1},
@@ -306,7 +308,7 @@ async def filled(house: House, creator: str | None = None) -> dict[str, str]:
         "{account}": account["id"], "{transaction}": paid["id"], "{hold}": held["transfers"][0], "{day}": "2020-01-01",
         "{principal}": somebody.id, "{key_id}": somebody.key, "{calendar}": "payouts",
         "{approval}": asked.id, "{policy}": PAPER, "{settleid}": "calls",
-        **await cleared.everything(),
+        **await cleared.everything(None if creator is None else ids.parse("prn", creator)),
         "{webhook}": hook["id"], "{letter}": await left(house.database),
         "{rule_set}": "files", "{run}": run,
         "{job}": "schedules.run", "{schedule}": "nightly",

@@ -118,10 +118,24 @@ CONVENTIONS = {
 }
 
 
+EVERY_DAY_OF_ALL = [date(2000, 1, 1) + each * DAY for each in range((date(2100, 12, 31) - date(2000, 1, 1)).days + 1)]
+
+
 def test_euros_and_dollars_are_paid_on_the_days_that_an_independent_oracle_says() -> None:
     joint, other = together.calendar(EUROS_AND_DOLLARS), oracle()
-    every_day = [date(2000, 1, 1) + each * DAY for each in range((date(2100, 12, 31) - date(2000, 1, 1)).days + 1)]
-    assert [day for day in every_day if joint.is_open(day) != other.isBusinessDay(theirs(day))] == []
+    assert [day for day in EVERY_DAY_OF_ALL if joint.is_open(day) != other.isBusinessDay(theirs(day))] == []
+
+
+def test_at_the_ends_of_months_and_years_a_date_turns_as_an_independent_oracle_turns_it() -> None:
+    joint, other = together.calendar(EUROS_AND_DOLLARS), oracle()
+    ends = [day for day in EVERY_DAY_OF_ALL[30:-30] if (day - 4 * DAY).month != (day + 4 * DAY).month]
+    assert len(ends) > 9_000
+    assert [
+        (day, convention)
+        for day in ends
+        for convention in Convention
+        if roll(joint, day, convention) != ours(other.adjust(theirs(day), getattr(Oracle, CONVENTIONS[convention])))
+    ] == []
 
 
 @law

@@ -250,6 +250,18 @@ async def test_a_process_limits_by_itself_while_the_server_is_gone_and_shares_ag
     await shared.close()
 
 
+async def test_however_many_ask_each_has_its_own_and_only_so_many_are_remembered(
+    pair: tuple[SharedLimiter, SharedLimiter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PRINCIPALS_MAX", 2)
+    own = OwnLimiter(RATE)
+    for limiter_ in (pair[0], own):
+        asking = [ids.fresh() for _ in range(5)]
+        assert [await passes(limiter_, each) for each in asking + asking] == [True] * 10
+    assert len(pair[0]._leases) <= 2
+    assert len(own._buckets) <= 2
+
+
 async def test_a_server_that_hangs_stops_nobody(server: ValkeyServer) -> None:
     shared, principal = SharedLimiter(RATE, url(server)), ids.fresh()
     assert server._process is not None

@@ -167,6 +167,23 @@ async def test_a_refusal_that_says_nothing_of_the_state_of_things_is_not_kept(st
     assert (await stage.say("hello", key="k")).text == "hello"
 
 
+async def test_a_refusal_for_what_is_not_there_is_kept_though_it_came_meanwhile(stage: Stage) -> None:
+    stage.hushed, stage.hush = "hello", NotFound(what="listener", id="7")
+    refusal = await stage.answer("hello", key="k")
+    stage.hushed = None
+    assert await stage.answer("hello", key="k") == refusal == NotFound(what="listener", id="7")
+    assert stage.told() == []
+
+
+async def test_a_key_has_its_answer_when_the_same_again_could_not_be_done_just_now(stage: Stage) -> None:
+    said = await stage.say("hello", key="k")
+    stage.hushed = "hello"
+    assert await stage.answer("hello", key="k") == said
+    stage.hushed = "goodbye"
+    assert await stage.answer("goodbye", key="k") == KeyReused(key="k")
+    assert stage.told() == ["hello"]
+
+
 async def test_keys_are_known_to_a_new_process_and_refusals_too(stage: Stage, app_dsn: str) -> None:
     before = [await stage.answer(text, key=f"k{text}") for text in ("hello", "")]
     async with stage.elsewhere(app_dsn) as other:
@@ -363,3 +380,25 @@ async def test_a_batch_that_fails_leaves_nothing_behind(stage: Stage, owner_dsn:
         assert isinstance(await stage.answer("hello", key="k"), Failed)
     assert stage.told() == []
     assert stage.asked("SELECT count(*) FROM command_key") == [0]
+
+
+# Ends ----------------------------------------------------------------------------------------------------------------
+
+
+async def test_who_waits_for_a_batch_that_is_cancelled_is_told_and_nothing_was_done(stage: Stage) -> None:
+    stage.open.clear()
+    saying = await stage.begun("hello")
+    for task in list(stage.door._tasks):
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await saying
+    stage.open.set()
+    assert (await stage.say("again")).text == "again"
+    assert stage.told() == ["again"]
+
+
+async def test_what_is_there_already_whatever_is_tried_is_asked_for_again_later(stage: Stage) -> None:
+    stage.state, stage.collisions = "23505", TRIES_MAX
+    assert await stage.answer("hello") == Busy()
+    assert len(stage.batches) == TRIES_MAX
+    assert stage.told() == []

@@ -1,12 +1,13 @@
 """Messages that come in: one effect each, however often they come, and dead letters for what has none."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 
-from clearhouse import ids
+from clearhouse import clock, ids
 from clearhouse.app.inbox import subscriptions
 from clearhouse.kernel.commands.submitting import Door
 from clearhouse.kernel.inbox import dead
@@ -91,6 +92,34 @@ async def test_what_cannot_have_an_effect_is_put_aside_once_with_its_reason_and_
     assert (letter["subscription"], letter["message"], letter["code"]) == ("payments", "2", code)
     assert letter["reason"]
     assert await paid(bank) == "2.00"
+
+
+async def test_what_a_decoder_refuses_is_put_aside_in_its_words_and_what_it_stumbles_over_by_its_kind(bank: House) -> None:
+    def refuse(message: Message) -> Any:
+        if message.body:
+            raise NotFound(what="format", id="XML")
+        raise KeyError
+
+    picky = replace(PAYMENTS, decode=refuse)
+    put_aside = await take(bank.door, picky, [Message("1", "test", b"<a/>"), Message("2", "test", b"")])
+    assert [each.refusal.code for each in put_aside] == ["not_found", "not_understood"]
+    assert sorted((each["message"], each["reason"]) for each in await letters(bank)) == [
+        ("1", "There is no format XML here."), ("2", "The message cannot be understood: KeyError."),
+    ]  # fmt: skip
+
+
+async def test_a_try_that_ends_twice_is_told_once(bank: House) -> None:
+    await take(bank.door, PAYMENTS, [payment("1", credit="nobody")])
+    (letter,) = await letters(bank)
+    ok(await (await bank.caller("operator", name="Cy")).post(f"{DEAD}/{letter['id']}/replay", json={}))
+    async with bank.database.writing(book=1) as tx:
+        (row,) = await dead.due(tx, PAYMENTS)
+    for _ in range(2):
+        async with bank.database.writing(book=1) as tx:
+            await dead.tried(tx, row, None, clock.now())
+    async with bank.database.writing() as tx:
+        found = await tx.tuples("SELECT lines FROM journal WHERE kind = 'inbox.replay' AND lines LIKE '%inbox.replayed%'")
+    assert len(found) == 1
 
 
 async def test_an_id_that_comes_with_another_body_is_put_aside(bank: House) -> None:

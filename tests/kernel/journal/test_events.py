@@ -5,7 +5,7 @@ import pytest
 
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.journal import events
-from clearhouse.kernel.journal.events import Cursor, Event, MalformedPlace, cursor_after
+from clearhouse.kernel.journal.events import Cursor, Event, MalformedPlace, cursor_after, place_before
 from clearhouse.kernel.journal.sequencing import sweep
 from clearhouse.kernel.journal.writing import Line
 from telling import tell
@@ -65,6 +65,14 @@ async def test_reading_goes_on_after_any_event_by_its_id(database: Database) -> 
     for place, each in enumerate(everything):
         assert await read(database, cursor=cursor_after(each.id, 1)) == everything[place + 1 :]
         assert each.cursor == cursor_after(each.id, 1)
+
+
+async def test_a_place_before_any_line_leads_to_it_whether_it_is_an_event_or_not(database: Database) -> None:
+    for _ in range(3):
+        await tell(database, Line("test.a", "1"), Line("test.b", "2", refused="no"), Line("test.c", "3"))
+    for cursor in [Cursor(number, place) for number in range(5) for place in range(4)]:
+        again = cursor_after(place_before(cursor, 1), 1)
+        assert await read(database, cursor=again) == await read(database, cursor=cursor), cursor
 
 
 async def test_a_page_is_no_longer_than_its_bytes_but_always_moves_on(

@@ -53,6 +53,8 @@ TRANSACTIONS = """
     account_unknown: bank>nobody 1.00 USD
     account_unknown: nobody>shop 1.00 USD
     account_unknown: bank>shop 1.00 EUR
+    account_unknown: release=HELD ; bank>nobody 1.00 USD
+    account_unknown: capture=HELD 5.00 ; reverse=OLD 1.00 ; bank>nobody 1.00 USD
     same_account: bank>bank 1.00 USD
     transfer_unknown: capture=NOTHING
     transfer_unknown: release=NOTHING

@@ -141,7 +141,7 @@ async def test_a_row_of_a_prompt_stage_is_found_when_it_is_due_and_not_at_the_ne
     async with at_work(depot, weigh) as working:
         await listening(depot, 1)
         await depot.add()  # nobody says so
-        depot.ask("UPDATE parcel SET next_at = clock_timestamp() + interval '0.2 seconds'")
+        await asyncio.to_thread(depot.ask, "UPDATE parcel SET next_at = clock_timestamp() + interval '0.2 seconds'")
         working.advanced.set()
         await asyncio.to_thread(until, lambda: depot.states() == {"weighed"})
 

@@ -1,12 +1,13 @@
 """Schedules: a tick fires once, a missed one once and late, and what could never fire is refused when it is written."""
 
+from dataclasses import replace
 from datetime import timedelta
 from random import Random
 from typing import Any
 
 import pytest
 
-from clearhouse import clock
+from clearhouse import clock, ids
 from clearhouse.kernel.db.database import Database, Tx
 from clearhouse.kernel.journal.sequencing import sweep
 from clearhouse.kernel.pipelines import declared, schedules
@@ -118,7 +119,10 @@ async def test_a_job_that_is_not_there_any_more_is_set_aside(house: House, bell:
     (item,) = ok(await operator.get("/api/v1/jobs/schedules.run/aside"))["items"]
     assert item["error"] == "there is no job test.ring any more"
     declared.JOBS["test.ring"] = Job("test.ring", "a bell rings", bell.ring)
-    assert ok(await operator.post("/api/v1/jobs/schedules.run/retry", json={}))["ids"] == [item["id"]]
+    nothing = ids.text(item["id"].partition("_")[0], ids.fresh())
+    for asked in ({"ids": [nothing, item["id"]]}, {}):
+        expected = [item["id"]] if asked else []
+        assert ok(await operator.post("/api/v1/jobs/schedules.run/retry", json=asked))["ids"] == expected
     await ticked(advancer)
     assert len(bell.rung) == 1
 
@@ -148,6 +152,18 @@ async def test_arguments_that_the_job_does_not_take_are_refused_when_they_are_wr
 
 
 @pytest.mark.usefixtures("bell")
+async def test_arguments_are_as_long_as_a_row_may_hold_and_no_longer(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(_: Tx, __: Firing) -> None: ...
+
+    monkeypatch.setitem(declared.JOBS, "test.note", Job("test.note", "a note", nothing, takes=dict[str, str]))
+    operator = await house.caller("operator")
+    body = {"name": "note", "cron": "0 3 * * *", "job": "test.note"}
+    ok(await operator.post(SCHEDULES, json=body | {"arguments": {"a": "x"}}))
+    long = {"a": "x" * schedules.ARGUMENT_BYTES_MAX}
+    assert refused(await operator.post(SCHEDULES, json=body | {"arguments": long}), 400) == "malformed"
+    assert ok(await operator.get(f"{SCHEDULES}/note"))["arguments"] == {"a": "x"}
+
+
 async def test_setting_a_schedule_again_replaces_it(house: House) -> None:
     await is_set(house)
     changed = await is_set(house, cron="0 4 * * *")
@@ -171,3 +187,14 @@ async def test_a_closing_by_the_clock_closes_the_day_before(house: House, advanc
     await ticked(advancer)
     operator = await house.caller("operator")
     assert [each["day"] for each in ok(await operator.get("/api/v1/ledger/days"))["items"]] == ["2020-01-31"]
+
+
+def test_a_name_stands_for_one_job_and_one_stage(bell: Bell) -> None:
+    job, (stage, *_) = declared.JOBS["test.ring"], schedules.STAGES
+    declared.declare([], [job])
+    with pytest.raises(ValueError, match=r"test\.ring"):
+        declared.declare([], [Job("test.ring", "another", bell.ring)])
+    with pytest.raises(ValueError, match="two words"):
+        declared.declare([], [Job("two words", "a name that is none", bell.ring)])
+    with pytest.raises(ValueError, match=stage.name):
+        declared.declare([replace(stage, queue="another")], [])

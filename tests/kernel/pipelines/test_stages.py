@@ -7,6 +7,8 @@ import pytest
 
 from clearhouse import clock
 from clearhouse.kernel.db.database import Database
+from clearhouse.kernel.db.faults import DatabaseFault, Lost, Passing
+from clearhouse.kernel.pipelines.advancing import TRIES
 from clearhouse.kernel.pipelines.stages import Aside, BackOff, Failed, Later
 from parcels import HEAVY, Depot
 
@@ -81,6 +83,61 @@ async def test_a_poisonous_row_is_found_by_halves_and_spoils_none_of_its_neighbo
     assert (state, attempts) == ("new", 1)
     assert next_at > clock.now()
     assert "division by zero" in error
+
+
+async def test_a_batch_that_meets_somebody_is_tried_again_and_moves_once(depot: Depot) -> None:
+    def meet(_: str) -> None:
+        if len(depot.batches) < 3:
+            raise Passing("somebody was there")
+
+    depot.reach = meet
+    await depot.add(5)
+    assert await depot.advancer.step(depot.weigh, 1) == 5
+    assert depot.batches == [5] * 3
+    assert set(depot.rows("state, moves, attempts").values()) == {("weighed", 1, 0)}
+
+
+async def test_a_row_that_meets_somebody_whenever_it_is_tried_waits_and_its_stage_goes_on(depot: Depot) -> None:
+    def meet(place: str) -> None:
+        if place == "before it has moved":
+            raise Passing("somebody was there")
+
+    depot.reach = meet
+    (one,) = await depot.add()
+    assert await depot.advancer.step(depot.weigh, 1) == 1
+    assert depot.batches == [1] * TRIES
+    state, _, attempts, error = depot.rows()[one]
+    assert (state, attempts, error) == ("new", 1, "Passing: somebody was there")
+
+
+@pytest.mark.parametrize("where", ["in the batch", "before it"])
+async def test_a_database_that_cannot_be_asked_is_no_fault_of_a_row(depot: Depot, where: str) -> None:
+    def lose(_: str) -> None:
+        raise Lost("the connection is gone")
+
+    await depot.add(3)
+    before = depot.rows()
+    if where == "in the batch":
+        depot.reach = lose
+    else:
+        depot.ask("ALTER TABLE parcel RENAME TO elsewhere")
+    with pytest.raises(DatabaseFault):
+        await depot.advancer.step(depot.weigh, 1)
+    depot.ask("ALTER TABLE IF EXISTS elsewhere RENAME TO parcel")
+    assert depot.rows() == before
+
+
+async def test_an_answer_that_cannot_be_written_down_leaves_its_row_in_doubt_with_the_reason(depot: Depot) -> None:
+    def stumble(place: str) -> None:
+        if place == "before it is heard":
+            raise KeyError("no such word")
+
+    (one,) = await depot.add(state="weighed")
+    depot.reach = stumble
+    await depot.advancer.run(depot.send)
+    state, _, attempts, error = depot.rows()[one]
+    assert (state, attempts, error) == ("sent", 1, "KeyError: 'no such word'")
+    assert depot.carrier.given == [one]
 
 
 async def test_a_row_that_moves_after_a_failure_forgets_it(depot: Depot) -> None:

@@ -248,7 +248,10 @@ async def test_every_call_ends_with_its_deadline_and_what_it_asked_for_is_asked_
     scene: Scene, line: Line, owner_dsn: str
 ) -> None:
     with psycopg.connect(owner_dsn) as other:  # holds everybody up until it leaves
-        other.execute("LOCK TABLE clearhouse.settlement_transactions, clearhouse.interbank_account IN ACCESS EXCLUSIVE MODE")
+        await asyncio.to_thread(
+            other.execute,
+            "LOCK TABLE clearhouse.settlement_transactions, clearhouse.interbank_account IN ACCESS EXCLUSIVE MODE",
+        )
         errors = await asyncio.gather(*(ended(line, call, ASKED[call](scene.done.id), timeout=0.3) for call in ASKED))
         assert {each.code() for each in errors} == {grpc.StatusCode.DEADLINE_EXCEEDED}
     done = [(await line.ask("ExecuteSettlement", ASKED["ExecuteSettlement"](""))).settlement.id for _ in range(2)]

@@ -79,7 +79,7 @@ async def test_what_is_booked_while_we_look_is_in_our_balance_and_among_our_book
     said = await town.bank.statement(f"{PAYEE}:USD")
     asked = Reconcile(PAYEE, "USD", said.closing, said.lines, said.cursor)
     with psycopg.connect(owner_dsn, autocommit=True) as other, other.transaction():
-        other.execute("LOCK TABLE clearhouse.interbank_statement IN ACCESS EXCLUSIVE MODE")
+        await asyncio.to_thread(other.execute, "LOCK TABLE clearhouse.interbank_statement IN ACCESS EXCLUSIVE MODE")
         looking = asyncio.create_task(town.ask(RECONCILE, asked))
         await asyncio.to_thread(until, lambda: waits(owner_dsn))
         await town.ask(commands.FUND_ACCOUNT, FundBankAccount("nostro", PAYEE, "USD", "5.00"))

@@ -14,7 +14,9 @@ from clearhouse.slices.interbank import commands
 from clearhouse.slices.interbank.stopping import CancelSettlement
 from clearhouse.transport.http import feed
 from clearhouse.v1 import interbank_pb2 as wire
+from giving import lost
 from house import House, ok
+from papers import Desk
 from people import Person, add
 from town import PAYEE, PAYER, Town, obligation
 
@@ -36,6 +38,21 @@ async def test_a_key_makes_a_repetition_harmless(town: Town, line: Line) -> None
     first, second = [await line.ask("ExecuteSettlement", asked) for _ in range(2)]
     assert first == second
     assert await town.funds() == {"vostro": ("1000.00", "1.00"), "nostro": ("1000.00", "1.00")}
+
+
+async def test_what_was_given_up_is_settled_again_by_the_same_order_or_not_at_all(town: Town, line: Line) -> None:
+    desk = Desk(town.house)
+    await desk.hire("anna", "approver")
+    given, late = await lost(town, desk)
+    asked = obligation(given.obligation_id)
+    code, info, _ = await refused(line, "ExecuteSettlement", execution(**{**asked, "amount": "10.01"}))
+    assert (code, info.reason) == (grpc.StatusCode.ALREADY_EXISTS, "other_terms")
+    executed = await line.ask("ExecuteSettlement", execution(**{**asked, "amount": "10.00"}))
+    assert (executed.settlement.uetr, executed.settlement.id == given.id) == (given.uetr, False)
+    await town.bank.send([late])
+    await town.settle()
+    found = await line.ask("GetSettlementStatus", wire.GetSettlementStatusRequest(settlement_id=executed.settlement.id))
+    assert (found.settlement.state, await town.paid(given)) == (wire.SETTLEMENT_STATE_COMPLETED, (1, "10.00"))
 
 
 async def test_without_a_key_only_the_health_answers(town: Town, channel: grpc.aio.Channel) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from clearhouse.transport.http import entrance
-from house import House, balance, refused
+from house import House, balance, ok, refused
 
 LEDGER = "/api/v1/ledger"
 
@@ -26,3 +26,16 @@ async def test_a_body_that_does_not_end_is_refused_when_its_time_is_over(
     answer = await operator.post(f"{LEDGER}/{path}", content=_never_ending(), headers={"Content-Type": "application/json"})
     assert refused(answer, 400) == "too_slow"
     assert await balance(operator, "payee") == "0.00"
+
+
+async def test_a_host_that_is_none_is_refused_and_no_fault_of_ours(house: House) -> None:
+    await house.open_accounts(await house.caller("operator"), "payer", "payee")
+    viewer = await house.caller("viewer")
+    pages, wrong = f"{LEDGER}/accounts?limit=1", f"{LEDGER}/accounts?limit=none"
+    for host in ("a:b", "a:-1", "a:65536", "a:1:2", "me@a:b", "[::1", "a/b", "a b", "[g]:1"):
+        for path in (pages, wrong):
+            assert refused(await viewer.get(path, headers={"Host": host}), 400) == "malformed_host", host
+    for host in ("a", "a:", "a.test:65535", "[::1]", "[::1]:8080"):
+        answer = await viewer.get(pages, headers={"Host": host})
+        assert (len(ok(answer)["items"]), "rel=" in answer.headers["link"]) == (1, True), host
+        assert refused(await viewer.get(wrong, headers={"Host": host}), 400) == "malformed", host

@@ -238,8 +238,7 @@ class Case:
         """Forget the last approval, which made it approved and could not be carried out."""
         last = self.done.pop()
         self.steps.pop()
-        if last.by is not None:
-            del self.approvers[last.by]
+        self.approvers = {who: level for who, level in self.approvers.items() if who != last.by}
         self.state, self.ended_at, self.expires_at = State.PENDING, None, self.row.expires_at
         self.given -= 1
 

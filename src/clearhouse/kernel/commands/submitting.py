@@ -205,22 +205,21 @@ class Door:
         return [Failed(reference=reference)]
 
     async def _tried(self, line: _Line, units: list[_Unit]) -> list[list[Any]]:
-        careful = False
-        for attempt in range(TRIES_MAX):
+        attempt = 0
+        while True:
             try:
-                answers = await self._once(line, units, careful=careful)
+                answers = await self._once(line, units, careful=attempt > 0)
             except Away:  # it was waited for already, longer than all the tries here take
                 raise
             except (Stale, Duplicate, Passing, Lost):
-                if attempt == TRIES_MAX - 1:
+                attempt += 1
+                if attempt == TRIES_MAX:
                     raise
-                if careful:
-                    await asyncio.sleep(PAUSE_SECONDS * attempt)
-                careful = True
+                if attempt > 1:
+                    await asyncio.sleep(PAUSE_SECONDS * (attempt - 1))
             else:
                 self.committed.set()
                 return answers
-        raise Busy
 
     async def _once(self, line: _Line, units: list[_Unit], *, careful: bool) -> list[list[Any]]:
         at = clock.now()

@@ -128,7 +128,7 @@ class Program:
 
 
 def _lines(running: "subprocess.Popen[str]", given: str) -> str:
-    if running.stdin is None or running.stdout is None:
+    if running.stdin is None or running.stdout is None:  # pragma: no cover - both are pipes, which the types do not know
         return ""
     with suppress(BrokenPipeError), running.stdin:
         running.stdin.write(given)
@@ -137,7 +137,7 @@ def _lines(running: "subprocess.Popen[str]", given: str) -> str:
 
 
 def _complaints(running: "subprocess.Popen[str]", tell: Told) -> None:
-    if running.stderr is None:
+    if running.stderr is None:  # pragma: no cover - the same
         return
     with running.stderr:
         for line in running.stderr:

@@ -96,11 +96,13 @@ async def _brought(tx: Tx, asked: Asked[ImportOpening], at: datetime) -> Importe
         OpenAccount(line.code, line.asset, line.normal, line.floor, line.ceiling, line.metadata) for line in command.lines
     ]
     opened = await open_accounts(tx, [_part(asked, each, place) for place, each in enumerate(wanted)], at)
+    found: list[Account] = []
     for place in (*range(len(assets), len(opened)), *range(len(assets))):  # the lines first, the counter-account is line 0
         answer = opened[place]
         if isinstance(answer, Refusal):
             return LineRefused(line=str(max(0, place - len(assets) + 1)), account=wanted[place].code, reason=str(answer))
-    for place, (line, account) in enumerate(zip(command.lines, opened[len(assets) :], strict=True), start=1):
+        found.append(answer)
+    for place, (line, account) in enumerate(zip(command.lines, found, strict=False), start=1):
         unread = _unread(line, account)
         if unread is not None:
             return LineRefused(line=str(place), account=line.code, reason=str(unread))
@@ -114,11 +116,10 @@ async def _brought(tx: Tx, asked: Asked[ImportOpening], at: datetime) -> Importe
     return Imported(len(opened), len(legs), command.dry_run, posted.id)
 
 
-def _unread(line: OpeningLine, account: Account | Refusal) -> Refusal | None:
+def _unread(line: OpeningLine, account: Account) -> Refusal | None:
     """Say what is wrong with a balance as it is written, if anything is."""
     try:
-        if isinstance(account, Account):
-            minor_units(line.balance, exponent_of(account))
+        minor_units(line.balance, exponent_of(account))
     except Refusal as refusal:
         return refusal
     return None

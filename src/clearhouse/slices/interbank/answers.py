@@ -7,10 +7,10 @@
     silent                   IN_DOUBT: nothing is freed, nothing is sent by another way
 
 Promise: the same word twice changes nothing the second time, whoever brings it; a confirmation of what was given up by hand
-moves no lock, but goes to suspense with an alert.
+belongs to whoever carries its order by then, and where nobody has sent that, goes to suspense with an alert.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -39,6 +39,7 @@ RETRY_SECONDS = 60
 RETRY_SECONDS_MAX = 3_600
 # What a bank may answer otherwise another time: it had no funds for us, it was after its cut-off, it did not say why.
 RETRYABLE = frozenset({"AM04", "TM01", "MS03", "insufficient_funds", "bank_not_reached"})
+_PAYING = {State.COMPLETED.value, *(each.value for each in SENT)}
 # `returned_aside` is our own word: what came back has no account to go to, so a person says whose it is.
 Said = Literal["accepted", "confirmed", "rejected", "returned", "returned_aside", "silent", "not_sent"]
 
@@ -67,12 +68,16 @@ class _Batch:
     """What the words of a batch come to in the ledger, before they are written."""
 
     at: datetime
-    late: dict[UUID, "_Late"]
+    late: dict[UUID, "Late"]
     answered: list[UUID] = field(default_factory=list[UUID])
     open: list[UUID] = field(default_factory=list[UUID])
     postings: list[Asked[PostTransaction]] = field(default_factory=list[Asked[PostTransaction]])
     compensations: list["_Compensation"] = field(default_factory=list["_Compensation"])
     returns: list[Row] = field(default_factory=list[Row])
+
+    def of(self, order: UUID) -> "Late":
+        """Return what is known of an order that came late."""
+        return self.late.setdefault(order, Late(order))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +92,18 @@ class _Compensation:
 
 
 @dataclass(slots=True)
-class _Late:
-    """What left under an order that was given up, and what of that came back."""
+class Late:
+    """What left under an order that was given up, what of that came back, and what was settled with it after all."""
 
     order: UUID
     left: int = 0
     back: int = 0
+    settled: int = 0
+
+    @property
+    def lies(self) -> int:
+        """Return what of it lies in suspense."""
+        return self.left - self.back - self.settled
 
 
 class NotBooked(Exception):
@@ -102,16 +113,17 @@ class NotBooked(Exception):
 async def hear(tx: Tx, asked: Sequence[Asked[Word]], at: datetime) -> list[Heard | Refusal]:
     """Take what the banks have said, in order; what a settlement has come to is the answer."""
     there = await rows.locked(tx, [of_order(each.command.order)[0] for each in asked])
+    heirs = {row.heir for row in there.values() if row.heir is not None}
+    there |= await rows.locked(tx, heirs) if heirs else {}
     return await take(tx, there, [each.command for each in asked], at)
 
 
 async def take(tx: Tx, there: Mapping[UUID, Row], words: Sequence[Word], at: datetime) -> list[Heard | Refusal]:
     """Take what the banks have said of settlements under our lock."""
-    given_up = {row.id for row in there.values() if row.state in {"FAILED", "ROLLED_BACK"}}
-    orders = [of_order(each.order) for each in words]
-    given_up |= {own for own, attempt in orders if own in there and attempt < there[own].attempt}
-    batch = _Batch(at, await _late(tx, sorted(given_up)))
-    answers = [_heard(batch, there, each) for each in words]
+    carrying = {row.order: row for row in there.values() if row.carries is not None and row.origin != row.id}
+    whose = [_whose(there, carrying, each.order) for each in words]
+    batch = _Batch(at, await late_of(tx, _given_up(whose, words)))
+    answers = [_heard(batch, row, each) for row, each in zip(whose, words, strict=True)]
     await book(tx, batch.answered, batch.postings, at)
     if batch.open:
         await holds.pin(tx, sorted(set(batch.open)), at)
@@ -124,10 +136,31 @@ async def take(tx: Tx, there: Mapping[UUID, Row], words: Sequence[Word], at: dat
     return answers
 
 
-async def _late(tx: Tx, given_up: Sequence[UUID]) -> dict[UUID, _Late]:
+def _whose(there: Mapping[UUID, Row], carrying: Mapping[UUID, Row], order: UUID) -> Row | None:
+    """Return the settlement that a word on an order is for: the one that carries it now, or that it was made for."""
+    own, attempt = of_order(order)
+    row = there.get(own)
+    if row is None:
+        return carrying.get(order)
+    if row.heir is not None and row.heir in there and row.order == order:
+        return there[row.heir]
+    return row if attempt <= row.attempt else None
+
+
+def _given_up(whose: Sequence[Row | None], words: Sequence[Word]) -> set[UUID]:
+    """Return for which settlements the orders were made whose money may lie in suspense."""
+    return {
+        of_order(word.order)[0]
+        for row, word in zip(whose, words, strict=True)
+        if row is not None and (row.carries is not None or row.state not in _PAYING or word.order != row.order)
+    }
+
+
+async def late_of(tx: Tx, given_up: Collection[UUID]) -> dict[UUID, Late]:
+    """Return what is known of orders that came late, of all that were made for these settlements."""
     if not given_up:
         return {}
-    found = await tx.rows(rows.sql["late_so_far"], _Late, book=tx.book, ids=array(given_up))
+    found = await tx.rows(rows.sql["late_so_far"], Late, book=tx.book, ids=array(sorted(given_up)))
     return {each.order: each for each in found}
 
 
@@ -138,12 +171,10 @@ async def book(tx: Tx, answered: Sequence[UUID], postings: Sequence[Asked[PostTr
             raise NotBooked(str(answer))
 
 
-def _heard(batch: _Batch, there: Mapping[UUID, Row], word: Word) -> Heard | Refusal:
-    own, attempt = of_order(word.order)
-    row = there.get(own)
-    if row is None or attempt > row.attempt:
-        return SettlementNotFound(id=ids.text("stl", own))
-    (_SAID[word.said] if attempt == row.attempt else _outdated)(batch, row, word)
+def _heard(batch: _Batch, row: Row | None, word: Word) -> Heard | Refusal:
+    if row is None:
+        return SettlementNotFound(id=ids.text("stl", of_order(word.order)[0]))
+    (_SAID[word.said] if word.order == row.order else _outdated)(batch, row, word)
     if not row.told:
         return Heard(row.text, State(row.state))
     line = row.told.pop()  # the door writes it, as the line of this word
@@ -161,6 +192,8 @@ def _outdated(batch: _Batch, row: Row, word: Word) -> None:
 def _accepted(batch: _Batch, row: Row, _: Word) -> None:
     if row.state == State.EXECUTING.value:
         wait = RAILS[Method(row.method)].confirmation_seconds
+        if row.carries is not None and batch.of(row.carries).lies:
+            wait = 0  # it has confirmed that already, before this was sent: it is asked
         row.become(State.CONFIRMING, next_at=batch.at + timedelta(seconds=wait))
 
 
@@ -171,16 +204,18 @@ def _confirmed(batch: _Batch, row: Row, word: Word) -> None:
         if state is not State.COMPLETED:
             _too_late(batch, row, word)
         return
-    if total <= row.captured:
+    lies = 0 if row.carries is None else batch.of(row.carries).lies  # it left before this was sent, and is booked
+    part = min(total, row.amount) - row.captured - lies
+    if part < 0 or not part + lies:
         return
-    part = min(total, row.amount) - row.captured
     row.captured += part
-    whole = row.captured == row.amount
-    _capture(batch, row, part, final=whole)
-    if whole:
-        row.become(State.COMPLETED, "CONFIRM", "FINALIZE", ended_at=batch.at, reason=None)
+    if row.captured + lies == row.amount:
+        _complete(batch, row, part, lies)
         return
-    batch.open.append(row.order)  # the rest is still on its way: no timer and no hand frees it
+    if not part:
+        return
+    _capture(batch, row, part, final=False)
+    batch.open.append(row.lock_id)  # the rest is still on its way: no timer and no hand frees it
     if state is State.IN_DOUBT:
         row.touched = True
         row.tell("interbank.confirmed_partly")
@@ -189,44 +224,72 @@ def _confirmed(batch: _Batch, row: Row, word: Word) -> None:
         row.become(State.CONFIRMING, next_at=batch.at + timedelta(seconds=wait))
 
 
+def _complete(batch: _Batch, row: Row, part: int, lies: int) -> None:
+    """Book the end of a settlement; what of its order lies in suspense its payer pays there."""
+    if part:
+        _capture(batch, row, part, final=True)
+    else:
+        _free(batch, row)
+    if lies:
+        batch.of(row.order).settled += lies
+        row.captured += lies
+        leg = Leg(
+            debit=f"vostro:{row.from_bank}:{row.currency}", credit=f"suspense:{row.currency}", amount=row.money(lies),
+            currency=row.currency,
+        )  # fmt: skip
+        reference = f"late_settled:{row.order}:{row.money(lies)}"
+        own = ids.derived("interbank.late", reference)
+        batch.postings.append(Asked(PostTransaction([leg], reference=row.text), own, row.accepted_by))
+        batch.compensations.append(
+            _Compensation(row.origin, reference, "late_settled", lies, row.id, own, f"{row.text} is paid with it")
+        )
+    row.become(State.COMPLETED, "CONFIRM", "FINALIZE", ended_at=batch.at, reason=None)
+
+
 def _capture(batch: _Batch, row: Row, part: int, *, final: bool) -> None:
-    hold = ids.text("trf", row.order)
+    hold = ids.text("trf", row.lock_id)
     leg = Leg(capture=hold, amount=row.money(part), final=final)
     transaction = PostTransaction([leg], reference=row.text)
     batch.postings.append(
-        Asked(transaction, ids.derived("interbank.capture", str(row.order), str(row.captured)), row.accepted_by)
+        Asked(transaction, ids.derived("interbank.capture", str(row.lock_id), str(row.captured)), row.accepted_by)
     )
-    batch.answered.append(row.order)
+    batch.answered.append(row.lock_id)
 
 
 def release(row: Row) -> Asked[PostTransaction]:
     """Return what frees the rest of a settlement's lock."""
-    leg = Leg(release=ids.text("trf", row.order))
+    leg = Leg(release=ids.text("trf", row.lock_id))
     return Asked(
-        PostTransaction([leg], reference=row.text), ids.derived("interbank.release", str(row.order)), row.accepted_by
+        PostTransaction([leg], reference=row.text), ids.derived("interbank.release", str(row.lock_id)), row.accepted_by
     )
 
 
 def _rejected(batch: _Batch, row: Row, word: Word) -> None:
     if State(row.state) not in SENT:
         _too_late(batch, row, word)  # a part may have left before the rest was rejected
+        _end(batch, row)
         return
-    total = min(minor_units(word.total, row.exponent), row.amount)
-    if total > row.captured:
-        part = total - row.captured
-        row.captured = total
+    lies = 0 if row.carries is None else batch.of(row.carries).lies
+    part = max(min(minor_units(word.total, row.exponent), row.amount) - row.captured - lies, 0)
+    row.captured += part
+    if row.captured + lies == row.amount:
+        _complete(batch, row, part, lies)
+        return
+    if part:
         _capture(batch, row, part, final=False)
-    if row.captured == row.amount:
-        row.become(State.COMPLETED, "CONFIRM", "FINALIZE", ended_at=batch.at, reason=None)
-        return
-    batch.answered.append(row.order)
+    _free(batch, row)
+    _end(batch, row)
+    fail(row, word.code or "MS03", word.reason, batch.at, again=not lies)
+
+
+def _free(batch: _Batch, row: Row) -> None:
+    batch.answered.append(row.lock_id)
     batch.postings.append(release(row))
-    fail(row, word.code or "MS03", word.reason, batch.at)
 
 
-def fail(row: Row, code: str, remark: str, at: datetime) -> None:
+def fail(row: Row, code: str, remark: str, at: datetime, *, again: bool = True) -> None:
     """Let a settlement fail; with a code that may be another one next time, and nothing moved, it is tried again."""
-    again = code in RETRYABLE and not row.captured and row.attempt <= RETRIES_MAX
+    again = again and code in RETRYABLE and not row.captured and row.attempt <= RETRIES_MAX
     pause = min(RETRY_SECONDS * 2 ** max(row.attempt - 1, 0), RETRY_SECONDS_MAX)
     row.become(
         State.FAILED, "ROLLBACK", next_at=at + timedelta(seconds=pause) if again else None, ended_at=at, reason=code,
@@ -237,9 +300,16 @@ def fail(row: Row, code: str, remark: str, at: datetime) -> None:
 
 def _returned(batch: _Batch, row: Row, word: Word) -> None:
     """Book what came back, as a settlement of its own the other way; the one that is returned stays as it is."""
-    if State(row.state) in SENT:  # the confirmation was lost: there is nothing to give back that had not left
+    sent = State(row.state) in SENT
+    late = sent and row.carries is not None and batch.of(row.carries).left > batch.of(row.carries).settled
+    if sent and not late:  # the confirmation was lost: there is nothing to give back that had not left
         _confirmed(batch, row, Word(word.order, "confirmed", row.money(row.amount)))
     _late_back(batch, row, word)
+    if minor_units(word.total, row.exponent) >= row.amount:
+        _end(batch, row)
+    if late:  # it left before this was sent, and its order can pay no more
+        _free(batch, row)
+        fail(row, word.code or "returned", word.reason, batch.at, again=False)
     total = min(minor_units(word.total, row.exponent), row.captured)
     if total <= row.returned:
         return
@@ -260,13 +330,19 @@ def _returned(batch: _Batch, row: Row, word: Word) -> None:
     row.tell("interbank.returned")
 
 
+def _end(batch: _Batch, row: Row) -> None:
+    """Let nobody wait for an order of which its bank has said the last word, if nothing of it lies in suspense."""
+    if row.carries is not None and not batch.of(row.carries).lies:
+        row.end_order()
+
+
 def _book_back(batch: _Batch, row: Row, to: str, made: _Compensation) -> None:
     """Book what came back to our nostro."""
     leg = Leg(
         debit=f"nostro:{row.to_bank}:{row.currency}", credit=f"{to}:{row.currency}", amount=row.money(made.amount),
         currency=row.currency,
     )  # fmt: skip
-    about = row.text if made.compensation is None else ids.text("stl", made.compensation)
+    about = ids.text("stl", made.compensation or made.settlement)
     batch.postings.append(Asked(PostTransaction([leg], reference=about), made.transaction, row.accepted_by))
     batch.compensations.append(made)
 
@@ -275,20 +351,21 @@ def _late_back(batch: _Batch, row: Row, word: Word) -> None:
     """Take back from suspense what left after it was given up, and came back; whoever hears that knows that it left."""
     total = min(minor_units(word.total, row.exponent), row.amount)
     _too_late(batch, row, Word(word.order, "confirmed", row.money(total)))
-    late = batch.late[word.order]
-    part = min(total - _mine(row, word), late.left) - late.back
+    late = batch.of(word.order)
+    part = min(total - _mine(row, word), late.left - late.settled) - late.back
     if part <= 0:
         return
     late.back += part
     reference = f"late_return:{word.order}:{row.money(total)}"
     own, reason = ids.derived("interbank.late", reference), f"{word.code} {word.reason}".strip() or "returned"
-    _book_back(batch, row, "suspense", _Compensation(row.id, reference, "return", part, None, own, reason))
+    origin = of_order(word.order)[0]
+    _book_back(batch, row, "suspense", _Compensation(origin, reference, "return", part, None, own, reason))
     row.tell("interbank.alert")
 
 
 def _mine(row: Row, word: Word) -> int:
     """Return what of a word's order was booked as it should be."""
-    return row.captured if of_order(word.order)[1] == row.attempt else 0
+    return row.captured if word.order == row.order else 0
 
 
 def _back(row: Row, reference: str, part: int, at: datetime) -> Row:
@@ -316,8 +393,8 @@ def journal(tx: Tx, heard: Sequence[Heard | Refusal], at: datetime) -> None:
 def _too_late(batch: _Batch, row: Row, word: Word) -> None:
     """Take the payment of what was given up: the money has left our nostro, and whose it is a person must say."""
     total = minor_units(word.total, row.exponent)
-    late = batch.late.setdefault(word.order, _Late(word.order))
-    part = total - late.left - _mine(row, word)
+    late = batch.of(word.order)
+    part = total - (late.left - late.settled) - _mine(row, word)
     if part <= 0:
         return
     late.left += part
@@ -326,10 +403,10 @@ def _too_late(batch: _Batch, row: Row, word: Word) -> None:
         debit=f"suspense:{row.currency}", credit=f"nostro:{row.to_bank}:{row.currency}", amount=row.money(part),
         currency=row.currency,
     )  # fmt: skip
-    own = ids.derived("interbank.late", reference)
-    batch.postings.append(Asked(PostTransaction([leg], reference=row.text), own, row.accepted_by))
-    reason = f"confirmed after it was {row.state}"
-    batch.compensations.append(_Compensation(row.id, reference, "late_confirmation", part, None, own, reason))
+    own, origin = ids.derived("interbank.late", reference), of_order(word.order)[0]
+    batch.postings.append(Asked(PostTransaction([leg], reference=ids.text("stl", origin)), own, row.accepted_by))
+    reason = f"confirmed after {'it' if origin == row.id else row.text} was {row.state}"
+    batch.compensations.append(_Compensation(origin, reference, "late_confirmation", part, None, own, reason))
     row.tell("interbank.alert")
 
 
@@ -343,8 +420,7 @@ def _not_sent(batch: _Batch, row: Row, word: Word) -> None:
     """Free what was never sent: the bank could not be reached, and nothing left the house."""
     if State(row.state) is not State.EXECUTING:
         return
-    batch.answered.append(row.order)
-    batch.postings.append(release(row))
+    _free(batch, row)
     fail(row, word.code, word.reason, batch.at)
 
 

@@ -108,7 +108,7 @@ FOLLOWS: dict[State, frozenset[State]] = {
 
 
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How far an order is: what of it has left our account, and what came back."""
+    """How far an order is: what of it has left our account, and came back; `final` when no more than a part leaves."""
 
     id: UUID
     state: State
@@ -117,6 +117,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str = ""
     reason: str = ""
     at: datetime | None = None
+    final: bool = False
 
 
 class Notice(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -30,7 +30,9 @@ UNKNOWN = "the bank does not say yet what became of it"
 
 
 class Denied(msgspec.Struct, frozen=True):
-    """The bank does not know what is being given up, and was not sent it again."""
+    """The bank does not know what is being given up, and was not sent it again; or pays no more of it than it `paid`."""
+
+    paid: Word | None = None
 
 
 class _Id(msgspec.Struct, frozen=True):
@@ -78,9 +80,9 @@ async def ask(doubtful: Sequence[Outgoing]) -> list[Word | Denied | Unheard | No
         return [Unheard(str(refusal))] * len(doubtful)
     words: dict[UUID, Word | Denied | None] = {each.id: _word(each) for each in said}
     missing = [each.id for each in said if each.state is There.UNKNOWN]
-    denied = {each.order.id for each in doubtful if each.given_up}.intersection(missing)
-    words |= dict.fromkeys(denied, Denied())
-    again = [orders[each] for each in missing if each not in denied]
+    given_up = {each.order.id for each in doubtful if each.given_up}
+    words |= {each.id: Denied(_word(each)) for each in said if each.id in given_up and _is_denied(each)}
+    again = [orders[each] for each in missing if each not in given_up]
     if again:
         words |= {word.order: word for word in await line.pay(again, until=doubtful[0].until)}
     return [words.get(each.order.id) for each in doubtful]
@@ -90,14 +92,21 @@ async def resolve(tx: Tx, heard: Sequence[Heard[Outgoing, Word | Denied | None]]
     """Write down what the bank knows, and ask again later about what it does not."""
     said = {each.id: each.answer for each in heard}
     known_by_now = {own: word for own, word in said.items() if isinstance(word, Word) and word.said in _ENDS}
-    denied = [own for own, word in said.items() if isinstance(word, Denied)]
+    denied = {own: word.paid for own, word in said.items() if isinstance(word, Denied)}
+    known_by_now |= {own: paid for own, paid in denied.items() if paid is not None}
+    still = dict.fromkeys(said.keys() - known_by_now.keys(), Failed(UNKNOWN))
+    unmoved: Mapping[UUID, NotYet] = await note(tx, known_by_now, at) if known_by_now else {}
     if denied:
         tx.later(rows.sql["note_denied"], book=tx.book, ids=array(denied), at=at)
-    still = dict.fromkeys(said.keys() - known_by_now.keys(), Failed(UNKNOWN))
-    return {**still, **(await note(tx, known_by_now, at) if known_by_now else {})}
+    return {**still, **unmoved}
 
 
 _ENDS = ("confirmed", "rejected", "returned")
+
+
+def _is_denied(status: Status) -> bool:
+    """Tell whether a bank says that no more will leave: it does not know an order, or has ended one that it paid in part."""
+    return status.state is There.UNKNOWN or status.final
 
 
 def _word(status: Status) -> Word | None:

@@ -23,6 +23,7 @@ from clearhouse.money import Amount, Asset
 from clearhouse.refusals import Refusal
 from clearhouse.slices.interbank import rows
 from clearhouse.slices.interbank.rows import Row
+from clearhouse.slices.interbank.sent_before import Before, sent_before
 from clearhouse.slices.interbank.settlement import (
     SEND,
     DuplicateObligation,
@@ -31,7 +32,6 @@ from clearhouse.slices.interbank.settlement import (
     Priority,
     Settlement,
     State,
-    order_id,
     own_id,
     place,
 )
@@ -50,10 +50,11 @@ _Ask = Asked[ExecuteSettlement]
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """An obligation that somebody has: a settlement, or else netting."""
+    """An obligation that somebody has: a settlement, or else netting; `carries` is the order of one that came to nothing."""
 
     obligation_id: str
     settlement: UUID | None
+    carries: UUID | None
 
 
 @dataclass(slots=True)
@@ -63,6 +64,7 @@ class _Batch:
     world: World
     at: datetime
     taken: dict[str, UUID | None]
+    before: dict[str, Before]
     there: dict[UUID, Row]
     used: dict[tuple[str, str], Usage]
     answers: dict[UUID, Refusal] = field(default_factory=dict[UUID, Refusal])
@@ -72,13 +74,17 @@ class _Batch:
 async def execute(tx: Tx, asked: Sequence[_Ask], at: datetime) -> list[Settlement | Refusal]:
     """Accept obligations, in order, or say why not."""
     world = await known(tx)
-    batch = _Batch(world, at, await _taken(tx, asked), await _there(tx, asked), await _usage(tx, world, asked, at))
+    taken = await _taken(tx, asked)
+    before = await sent_before(tx, _ended(taken))
+    own = {each.obligation_id: each.settlement for each in taken if each.obligation_id not in before}
+    batch = _Batch(world, at, own, before, await _there(tx, asked), await _usage(tx, world, asked, at))
     todo = list(asked)
     while todo:  # an obligation that comes twice is looked at again when it is known what became of the first
         todo = await _round(tx, batch, todo)
     made = [row for row in batch.made.values() if row.id not in batch.there]
     await ask_review(tx, [row for row in made if row.waiting_for == "review"], at)
     await rows.add(tx, made, at)
+    await rows.hand_over(tx, {before[row.obligation_id].last.id: row for row in made if row.carries is not None})
     return [batch.answers.get(own) or batch.made[own].settlement() for own in (own_id(each.id) for each in asked)]
 
 
@@ -101,15 +107,17 @@ async def _round(tx: Tx, batch: _Batch, asked: Sequence[_Ask]) -> list[_Ask]:
     return later
 
 
-async def _taken(tx: Tx, asked: Sequence[_Ask]) -> dict[str, UUID | None]:
+async def _taken(tx: Tx, asked: Sequence[_Ask]) -> list[_Taken]:
     """Return who has which obligations already; at first this is left to their key."""
     if not tx.careful:
-        return {}
+        return []
     wanted = texts([each.command.obligation_id for each in asked])
-    return {
-        each.obligation_id: each.settlement
-        for each in await tx.rows(rows.sql["taken_obligations"], _Taken, book=tx.book, obligations=wanted)
-    }
+    return await tx.rows(rows.sql["taken_obligations"], _Taken, book=tx.book, obligations=wanted)
+
+
+def _ended(taken: Sequence[_Taken]) -> list[tuple[UUID, UUID]]:
+    """Return which settlements came to nothing whose orders may still arrive, and those orders."""
+    return [(each.settlement, each.carries) for each in taken if each.settlement is not None and each.carries is not None]
 
 
 async def _there(tx: Tx, asked: Sequence[_Ask]) -> dict[UUID, Row]:
@@ -147,6 +155,9 @@ def _decided(batch: _Batch, asked: _Ask) -> Row | None:
     try:
         if command.obligation_id in batch.taken:
             raise _second(command.obligation_id, batch.taken[command.obligation_id])
+        before = batch.before.get(command.obligation_id)
+        if before is not None:
+            before.require(command)
         valid = validate(batch.world, command, batch.at)
     except Refusal as refusal:
         batch.answers[own] = refusal
@@ -154,6 +165,8 @@ def _decided(batch: _Batch, asked: _Ask) -> Row | None:
     hits = valid.hits + over(batch.world, command, valid.minor, batch.used)
     batch.taken[command.obligation_id] = own
     batch.made[own] = row = _row(asked, own, valid, hits, batch.at)
+    if before is not None:
+        row.carry(before.last.order)
     return row
 
 
@@ -211,7 +224,7 @@ async def lock(tx: Tx, ready: Sequence[Row], at: datetime) -> list[tuple[Row, Re
             answers.append((row, answer))
         else:
             row.become(
-                State.FUNDS_LOCKED, "VALIDATION", "LOCK", hold=order_id(row.id, row.attempt), next_at=turn(row)
+                State.FUNDS_LOCKED, "VALIDATION", "LOCK", hold=row.lock_id, next_at=turn(row)
             )  # fmt: skip
             answers.append((row, None))
     tx.wake(SEND)

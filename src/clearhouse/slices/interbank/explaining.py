@@ -26,7 +26,7 @@ _sql = Statements.of("clearhouse.slices.interbank", "explaining.sql")
 _NO_LINES: Mapping[str, list["_Line"]] = {}
 What = Literal[
     "settlement", "confirmed", "held", "not_moved", "transfer", "statement_line", "return", "late_confirmation",
-    "difference", "only_ours", "only_theirs", "item", "others", "unexplained",
+    "late_settled", "difference", "only_ours", "only_theirs", "item", "others", "unexplained",
 ]  # fmt: skip
 
 
@@ -75,7 +75,7 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class _Compensation:
-    cause: Literal["return", "late_confirmation"]
+    cause: Literal["return", "late_confirmation", "late_settled"]
     amount: int
     reason: str
     at: datetime

@@ -22,7 +22,7 @@ _LAST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 class Compensation(msgspec.Struct, frozen=True, omit_defaults=True):
     """What had to be put right after the fact; `settlement` is the one that did it, if there is one."""
 
-    cause: Literal["return", "late_confirmation"]
+    cause: Literal["return", "late_confirmation", "late_settled"]
     amount: str
     reason: str
     at: datetime

@@ -34,7 +34,7 @@ WHERE book = %(book)s AND id = ANY(%(ids)s::uuid[])
 -- What is on a nostro and what was booked on it from an instant on, both at one point, with the end-to-end id of what it was
 -- booked for, a return's too. If nothing was booked, the balance stands alone.
 SELECT n.balance, t.id, t.amount * CASE WHEN t.debit = n.account THEN 1 ELSE -1 END AS amount, t.booked, t.effective, t.reference,
-    coalesce(t.target, first.hold) AS order_id
+    coalesce(carrying.carries, t.target, first.carries, first.hold) AS order_id
 FROM nostro_accounts AS n
 LEFT JOIN LATERAL (
     SELECT * FROM ledger_transfer
@@ -43,6 +43,8 @@ LEFT JOIN LATERAL (
     SELECT * FROM ledger_transfer
     WHERE book = %(book)s AND credit = n.account AND booked >= %(since)s AND kind IN (0, 2, 5)
 ) AS t ON true
+LEFT JOIN settlement_transactions AS carrying
+    ON carrying.book = t.book AND carrying.hold = t.target AND carrying.carries IS NOT NULL
 LEFT JOIN settlement_transactions AS back ON back.book = t.book AND back.id = t.id
 LEFT JOIN settlement_transactions AS first ON first.book = back.book AND first.id = back.compensates
 WHERE n.book = %(book)s AND n.bank = %(bank)s AND n.currency = %(currency)s

@@ -3,7 +3,7 @@
 Promise: whatever moves a settlement writes its steps and its line in the journal in the same transaction.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,12 +15,21 @@ from clearhouse import ids
 from clearhouse.asking import Asked
 from clearhouse.kernel.db.arrays import array, instants, texts
 from clearhouse.kernel.db.database import Tx
+from clearhouse.kernel.db.faults import Stale
 from clearhouse.kernel.db.statements import Statements
 from clearhouse.kernel.journal import writing
 from clearhouse.kernel.journal.writing import Line
 from clearhouse.kernel.ledger.transfers import Leg, PostTransaction
 from clearhouse.money import decimal_text
-from clearhouse.slices.interbank.settlement import TRANSITIONS, Settlement, State, Step, order_id, settlement
+from clearhouse.slices.interbank.settlement import (
+    TRANSITIONS,
+    Settlement,
+    State,
+    Step,
+    of_order,
+    order_id,
+    settlement,
+)
 
 sql = Statements.of("clearhouse.slices.interbank", "settlements.sql")
 
@@ -55,7 +64,10 @@ class _Id:
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """A settlement under our lock. Only `become` changes its state. The last three columns are the pipelines'."""
+    """A settlement under our lock. Only `become` changes its state, and only `carry` and `end_order` whose order it has.
+
+    `attempts`, `lease` and `error` are the pipelines'. `over` says that the bank has said for good what became of its order.
+    """
 
     book: int
     id: UUID
@@ -91,13 +103,18 @@ class Row:
     release: UUID | None = None
     denied_at: datetime | None = None
     retried_at: datetime | None = None
+    carries: UUID | None = None
+    heir: UUID | None = None
+    over: bool = False
     found: str = field(init=False)
     steps: list[Step] = field(default_factory=list[Step])
     told: list[Line] = field(default_factory=list[Line])
     touched: bool = False
+    carried: UUID | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.found = self.state
+        self.carried = self.carries
 
     @property
     def text(self) -> str:
@@ -106,8 +123,18 @@ class Row:
 
     @property
     def order(self) -> UUID:
-        """Return the end-to-end id of the attempt it is in, which is its hold's id too."""
+        """Return the end-to-end id of its order: of the attempt it is in, or of one before that may still arrive."""
+        return self.carries or order_id(self.id, self.attempt)
+
+    @property
+    def lock_id(self) -> UUID:
+        """Return the id of the hold of the attempt it is in."""
         return order_id(self.id, self.attempt)
+
+    @property
+    def origin(self) -> UUID:
+        """Return the settlement that its order was made for."""
+        return of_order(self.order)[0]
 
     def money(self, minor: int) -> str:
         """Write an amount of its currency."""
@@ -123,6 +150,16 @@ class Row:
         for name, value in changes.items():
             setattr(self, name, value)
         self.tell(f"interbank.{state.value.lower()}")
+
+    def carry(self, order: UUID) -> None:
+        """Keep an end-to-end id for good, since an order with it was sent and may still arrive."""
+        self.carries = order
+
+    def end_order(self) -> None:
+        """Let nobody wait for its order any more: its bank has said for good what became of it."""
+        if self.carries is not None:
+            self.over = True
+            self.carries = self.carries if self.captured else None
 
     def tell(self, event: str) -> None:
         """Say in the journal what happened, with the commit."""
@@ -143,13 +180,13 @@ class Row:
             debit=f"vostro:{self.from_bank}:{self.currency}", credit=f"nostro:{self.to_bank}:{self.currency}",
             amount=self.money(self.amount), currency=self.currency, pending=True, expires_at=expires_at,
         )  # fmt: skip
-        return Asked(PostTransaction([leg]), self.order, self.accepted_by)
+        return Asked(PostTransaction([leg]), self.lock_id, self.accepted_by)
 
 
 _COLUMNS = (
     "id", "obligation_id", "from_bank", "to_bank", "currency", "exponent", "amount", "method", "priority", "state",
     "waiting_for", "next_at", "attempt", "captured", "returned", "reason", "remark", "review", "compensates", "accepted_at",
-    "sent_at", "ended_at",
+    "sent_at", "ended_at", "carries",
 )  # fmt: skip
 
 
@@ -165,7 +202,7 @@ async def add(tx: Tx, rows: Sequence[Row], at: datetime) -> None:
         return
     for row in rows:
         row.at_once = row.steps == _AT_ONCE
-    taking = [row for row in rows if row.compensates is None]
+    taking = [row for row in rows if row.compensates is None and row.carries is None]
     if taking:
         tx.later(sql["take_obligations"], book=tx.book, **_obligations(taking))
     await tx.do(
@@ -184,6 +221,8 @@ async def add(tx: Tx, rows: Sequence[Row], at: datetime) -> None:
 
 async def write(tx: Tx, rows: Iterable[Row], at: datetime) -> None:
     """Write back settlements that were changed under their locks, with their steps; those nobody touched cost nothing."""
+    rows = list(rows)
+    _orders(tx, rows)
     touched = [row for row in rows if row.touched]
     if not touched:
         return
@@ -195,10 +234,39 @@ async def write(tx: Tx, rows: Iterable[Row], at: datetime) -> None:
     if moved != len(touched):
         message = f"{len(touched) - moved} settlements were not in the states they were locked in"
         raise IllegalTransition(message)
-    freed = [row for row in touched if row.state in _NOTHING and row.found not in _NOTHING]
+    freed = [row for row in touched if row.state in _NOTHING and row.found not in _NOTHING and row.carries is None]
     if freed:
         tx.later(sql["free_obligations"], book=tx.book, **_obligations(freed))
     _passages(tx, touched, at)
+
+
+def _orders(tx: Tx, rows: Sequence[Row]) -> None:
+    """Note whose orders may still arrive, and give obligations back about whose orders nothing is open any more."""
+    changed = [row for row in rows if row.carries != row.carried]
+    if changed:
+        tx.later(
+            sql["carry_orders"], book=tx.book, ids=array([row.id for row in changed]),
+            orders=array([row.carries or "NULL" for row in changed]),
+        )  # fmt: skip
+    over = [row for row in rows if row.over and row.state in _NOTHING]
+    if over:
+        tx.later(sql["free_obligations"], book=tx.book, **_obligations(over))
+
+
+async def hand_over(tx: Tx, heirs: Mapping[UUID, Row]) -> None:
+    """Let new settlements have the orders and the obligations of those by whose ids they are given."""
+    if not heirs:
+        return
+    before, after = array(heirs), [heirs[each] for each in heirs]
+    tx.later(
+        sql["carry_orders"], book=tx.book, ids=array([row.id for row in after]), orders=array([row.order for row in after])
+    )
+    tx.later(
+        sql["name_heirs"], book=tx.book, ids=array([row.origin for row in after]), heirs=array([row.id for row in after])
+    )
+    if await tx.do(sql["hand_over_obligations"], book=tx.book, before=before, **_obligations(after)) != len(after):
+        message = "an obligation was handed over to somebody else since it was looked for"
+        raise Stale(message)
 
 
 async def retake(tx: Tx, rows: Sequence[Row]) -> set[UUID]:

@@ -97,6 +97,27 @@ class ObligationNetted(Refusal):
     kind = Kind.CONFLICT
 
 
+class OtherTerms(Refusal):
+    """Obligation {obligation_id} may still be paid by the order of {settlement}: settle it with the same {field} only."""
+
+    code = "other_terms"
+    kind = Kind.CONFLICT
+
+
+class PaidLate(Refusal):
+    """Obligation {obligation_id} was paid after {settlement} was given up: book its money from suspense, where it lies."""
+
+    code = "paid_late"
+    kind = Kind.CONFLICT
+
+
+class PartlyPaid(Refusal):
+    """Obligation {obligation_id} was paid in part by {settlement}, and the rest may still be; owe it under another id."""
+
+    code = "partly_paid"
+    kind = Kind.CONFLICT
+
+
 class Party(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """Who pays or is paid behind a bank, as far as the obligation says."""
 
@@ -162,7 +183,7 @@ def settlement(**row: Any) -> Settlement:
         id=ids.text("stl", own), obligation_id=row["obligation_id"], from_bank=row["from_bank"], to_bank=row["to_bank"],
         amount=decimal_text(row["amount"], exponent), currency=row["currency"], method=row["method"],
         priority=_PRIORITIES[int(row["priority"])].value, state=State(row["state"]), accepted_at=row["accepted_at"],
-        captured=decimal_text(row["captured"], exponent), uetr=str(order_id(own, row["attempt"])),
+        captured=decimal_text(row["captured"], exponent), uetr=str(row["carries"] or order_id(own, row["attempt"])),
         waiting_for=row["waiting_for"], due_at=row["next_at"] if row["waiting_for"] else None, attempts=row["attempt"],
         reason=row["reason"], remark=row["remark"], review=None if row["review"] is None else ids.text("apr", row["review"]),
         returned=decimal_text(row["returned"], exponent) if row["returned"] else None,
@@ -182,7 +203,7 @@ def own_id(asked: UUID) -> UUID:
 
 
 def order_id(own: UUID, attempt: int) -> UUID:
-    """Return the end-to-end id of an attempt, which is its hold's id too: what a bank refused is never sent again."""
+    """Return the id of an attempt, of its hold and of its order: what a bank refused is never sent again."""
     return UUID(int=own.int | max(attempt - 1, 0))
 
 

@@ -29,13 +29,39 @@ FROM unnest(%(obligations)s::text[], %(settlements)s::uuid[]) AS n (id, settleme
 ORDER BY n.id COLLATE "C"
 
 -- name: retake_obligations
--- Takes obligations again for settlements that had come to nothing, but for those that somebody else has taken meanwhile.
-INSERT INTO interbank_obligation (book, obligation_id, settlement)
+-- Takes obligations again for settlements that had come to nothing, but for those that somebody else has taken meanwhile; those
+-- whose orders may still arrive have theirs still.
+INSERT INTO interbank_obligation AS o (book, obligation_id, settlement)
 SELECT %(book)s, n.id, n.settlement
 FROM unnest(%(obligations)s::text[], %(settlements)s::uuid[]) AS n (id, settlement)
 ORDER BY n.id COLLATE "C"
-ON CONFLICT (book, obligation_id) DO NOTHING
+ON CONFLICT (book, obligation_id) DO UPDATE SET settlement = o.settlement WHERE o.settlement = excluded.settlement
 RETURNING settlement AS id
+
+-- name: carry_orders
+-- Notes which orders that were sent before settlements carry, or that they carry none any more.
+UPDATE settlement_transactions AS s SET carries = n.carries
+FROM (
+    SELECT %(book)s::int AS book, u.* FROM unnest(%(ids)s::uuid[], %(orders)s::uuid[]) AS u (id, carries) OFFSET 0
+) AS n
+WHERE s.book = n.book AND s.id = n.id
+
+-- name: name_heirs
+-- Says who carries the orders of these by now.
+UPDATE settlement_transactions AS s SET heir = n.heir
+FROM (
+    SELECT %(book)s::int AS book, u.* FROM unnest(%(ids)s::uuid[], %(heirs)s::uuid[]) AS u (id, heir) OFFSET 0
+) AS n
+WHERE s.book = n.book AND s.id = n.id
+
+-- name: hand_over_obligations
+-- Gives obligations to other settlements; a race is lost by who finds another than the one before.
+UPDATE interbank_obligation AS o SET settlement = n.settlement
+FROM (
+    SELECT %(book)s::int AS book, u.*
+    FROM unnest(%(obligations)s::text[], %(before)s::uuid[], %(settlements)s::uuid[]) AS u (id, before, settlement) OFFSET 0
+) AS n
+WHERE o.book = n.book AND o.obligation_id = n.id AND o.settlement = n.before
 
 -- name: free_obligations
 -- Gives obligations back whose settlements came to nothing.
@@ -53,12 +79,14 @@ FROM unnest(%(settlements)s::uuid[], %(attempt)s::int[], %(steps)s::text[]) AS n
 ON CONFLICT (book, settlement, attempt, steps) DO NOTHING
 
 -- name: taken_obligations
--- Which of these obligations are taken, by which settlement, or by netting where there is none.
-SELECT o.obligation_id, o.settlement
+-- Which of these obligations are taken, by which settlement, or by netting where there is none; and where that settlement came to
+-- nothing, which order of it may still arrive.
+SELECT o.obligation_id, o.settlement, s.carries
 FROM (
     SELECT %(book)s::int AS book, u.obligation_id FROM unnest(%(obligations)s::text[]) AS u (obligation_id) OFFSET 0
 ) AS asked
 JOIN interbank_obligation AS o ON o.book = asked.book AND o.obligation_id = asked.obligation_id
+LEFT JOIN settlement_transactions AS s ON s.book = o.book AND s.id = o.settlement AND s.state IN ('FAILED', 'ROLLED_BACK')
 
 -- name: settlements
 -- Settlements by their ids.
@@ -164,10 +192,11 @@ FROM unnest(
 ) AS n (settlement, reference, cause, amount, compensation, transaction, reason)
 
 -- name: late_so_far
--- What was confirmed so far of orders that had been given up, and what of it came back.
+-- What was confirmed so far of orders that had been given up, what of it came back, and what of it was settled after all.
 SELECT split_part(c.reference, ':', 2)::uuid AS "order",
     coalesce(sum(c.amount) FILTER (WHERE c.cause = 'late_confirmation'), 0) AS "left",
-    coalesce(sum(c.amount) FILTER (WHERE c.cause = 'return'), 0) AS back
+    coalesce(sum(c.amount) FILTER (WHERE c.cause = 'return'), 0) AS back,
+    coalesce(sum(c.amount) FILTER (WHERE c.cause = 'late_settled'), 0) AS settled
 FROM (SELECT %(book)s::int AS book, u.id FROM unnest(%(ids)s::uuid[]) AS u (id) OFFSET 0) AS asked
 JOIN compensation_transactions AS c ON c.book = asked.book AND c.settlement = asked.id
 WHERE c.reference LIKE 'late%%'

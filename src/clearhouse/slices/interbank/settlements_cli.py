@@ -12,10 +12,12 @@ from clearhouse.transport.cli.showing import show, show_all, show_tree
 
 SETTLEMENTS = "/api/v1/settlements"
 EVENTS = f"{SETTLEMENTS}/events"
+RECORDED = "/api/v1/netting/obligations"
 COLUMNS = (
     "id", "obligation_id", "from_bank", "to_bank", "amount", "currency", "method", "priority", "state", "waiting_for",
     "captured", "reason", "accepted_at",
 )  # fmt: skip
+FOUND = ("found", "obligation_id", "from_bank", "to_bank", "amount", "currency", "state", "id", "cycle", "reason")
 State = Literal[
     "PENDING", "VALIDATING", "FUNDS_LOCKED", "EXECUTING", "CONFIRMING", "COMPLETED", "FAILED", "ROLLED_BACK", "IN_DOUBT"
 ]
@@ -50,6 +52,15 @@ def settlements(
     """List settlements, newest first."""
     which = {"state": state, "bank": bank, "currency": currency, "obligation_id": obligation}
     show_all(server().items(SETTLEMENTS, most=limit, book=how.book, **which), COLUMNS, json=how.json)
+
+
+@app.command
+def find(obligation: str, *, limit: Most = 100, how: Reading = READING) -> None:
+    """Find an OBLIGATION by its id: its settlements, newest first, and what is recorded of it for netting."""
+    settled = server().items(SETTLEMENTS, most=limit, book=how.book, obligation_id=obligation)
+    netted = server().items(RECORDED, most=1, book=how.book, obligation_id=obligation)
+    found = [{"found": "settlement", **each} for each in settled] + [{"found": "netting", **each} for each in netted]
+    show_all(found, FOUND, json=how.json)
 
 
 @app.command

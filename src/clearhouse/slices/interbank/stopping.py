@@ -1,7 +1,7 @@
 """Stopping: who asked cancels what was not sent yet; what is in doubt is given up only by two people, with a reason.
 
 Promise: after the moment of sending no hand frees a lock but two together, and they only what the bank itself, asked since,
-does not know; a confirmation that comes after that is booked to
+does not know, or will pay no more of than it has; a confirmation that comes after that is booked to
 suspense, with an alert, and never lost.
 """
 
@@ -66,7 +66,7 @@ class BeingAsked(Refusal):
 
 
 class NotDenied(Refusal):
-    """The bank has not said of late that it does not know settlement {id}; it is asked, and only then it can be given up."""
+    """The bank has not said of late that it pays no more of settlement {id}; it is asked, and then it can be given up."""
 
     code = "not_denied"
     kind = Kind.CONFLICT
@@ -138,7 +138,7 @@ async def release_by_hand(tx: Tx, asked: Sequence[Asked[ReleaseSettlement]], at:
     there = await rows.locked(tx, wanted)
     answers = [await _release(tx, each, there.get(own), at) for each, own in zip(asked, wanted, strict=True)]
     freed = [row for row in there.values() if row.reason == "released_by_hand" and row.touched]
-    await book(tx, [row.order for row in freed], [release(row) for row in freed], at)
+    await book(tx, [row.lock_id for row in freed], [release(row) for row in freed], at)
     await rows.write(tx, there.values(), at)
     asking = [row for row in there.values() if row.state == State.IN_DOUBT.value and row.release is not None]
     if asking:
@@ -163,6 +163,7 @@ async def _release(tx: Tx, asked: Asked[ReleaseSettlement], row: Row | None, at:
     if isinstance(said, Approval):
         if row.denied_at is None or row.denied_at < at - timedelta(seconds=DENIED_SECONDS_MAX):
             return NotDenied(id=row.text)
+        row.carry(row.order)  # it may still arrive: who settles this obligation again sends the same, and the bank takes one
         row.become(State.FAILED, "ROLLBACK", reason="released_by_hand", remark=asked.command.reason, ended_at=at)
         return Release(row.settlement())
     asset = money.iso(row.currency) or Asset(row.currency, row.exponent)

@@ -45,11 +45,11 @@ async def initiate(tx: Tx, own: Sequence[UUID], at: datetime) -> Leased[Outgoing
     """Say what will be sent: pin the locks and note the hour; what has lost its lock is rolled back."""
     world, line, lease = await known(tx), engines.line(tx.database, tx.book), ids.fresh()
     there = await rows.locked(tx, own)
-    pinned = await holds.pin(tx, sorted(row.order for row in there.values()), at)
+    pinned = await holds.pin(tx, sorted(row.lock_id for row in there.values()), at)
     until = at + timedelta(seconds=LEASE_SECONDS)
     orders: dict[UUID, Outgoing | NotYet] = {}
     for row in (there[each] for each in own):
-        if row.order in pinned:
+        if row.lock_id in pinned:
             orders[row.id] = Outgoing(line, order(world, row), until)
             row.become(State.EXECUTING, "INITIATE", next_at=until, lease=lease, sent_at=at)
         else:
@@ -60,11 +60,14 @@ async def initiate(tx: Tx, own: Sequence[UUID], at: datetime) -> Leased[Outgoing
 
 
 def order(world: World, row: Row) -> PaymentOrder:
-    """Return what a bank is told to pay: from our nostro with the payee's bank, on behalf of the payer."""
+    """Return what a bank is told to pay: from our nostro with the payee's bank, on behalf of the payer.
+
+    What carries an order that was sent before says the same in every word, so that the bank knows it again.
+    """
     account = world.accounts["nostro", row.to_bank, row.currency]
     return PaymentOrder(
         row.order, account.number, row.from_bank, row.to_bank, row.money(row.amount), row.currency, Method(row.method),
-        row.text,
+        ids.text("stl", row.origin),
     )  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def _names(given: list[str] | str) -> list[str]:
         return [given]
     try:
         return msgspec.convert(ast.literal_eval(given[:10_000]), list[str])
-    except (ValueError, SyntaxError, MemoryError, RecursionError, msgspec.ValidationError) as error:
+    except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError, msgspec.ValidationError) as error:
         raise Unparsable(place="aggregates", problem="name the metrics as a list of texts") from error
 
 

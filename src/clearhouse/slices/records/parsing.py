@@ -139,16 +139,15 @@ class Reader:
         return keys
 
     def _fine(self, key: Any, place: int) -> str:
-        if isinstance(key, int) and not isinstance(key, bool):
-            return str(key)
         where = f"record {place}, {self._primary_key}"
         if key is None:
             raise Unparsable(place=where, problem="the primary key is missing")
-        if not isinstance(key, str):
+        if isinstance(key, bool) or not isinstance(key, str | int):
             raise Unparsable(place=where, problem="the primary key is a text or a whole number")
-        if not 0 < len(key) <= KEY_LENGTH_MAX or _CONTROL.search(key):
+        shown = str(key)
+        if not 0 < len(shown) <= KEY_LENGTH_MAX or _CONTROL.search(shown):
             raise Unparsable(place=where, problem=f"the primary key has 1 to {KEY_LENGTH_MAX} characters that can be seen")
-        return key
+        return shown
 
     def _known(self, record: Any, place: int) -> str:
         given = getattr(record, self._id)

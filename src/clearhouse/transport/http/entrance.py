@@ -4,6 +4,7 @@ It is plain ASGI, outside the framework, so that what is refused costs next to n
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
@@ -20,6 +21,8 @@ from clearhouse.transport.http.visits import Own, Visit
 
 BODY_SECONDS_MAX = 60.0
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+PORT_MAX = 65_535
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[^\s:@/?#\[\]]*)(?::([0-9]{0,5}))?")
 BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 Scope = MutableMapping[str, Any]
@@ -33,6 +36,13 @@ class TooSlow(Refusal):
     """The body did not arrive within {seconds} seconds."""
 
     code = "too_slow"
+    kind = Kind.MALFORMED
+
+
+class MalformedHost(Refusal):
+    """The header Host names no host with a port from 0 to 65535."""
+
+    code = "malformed_host"
     kind = Kind.MALFORMED
 
 
@@ -118,6 +128,8 @@ class Entrance:
                 authorization = value.decode("latin-1")
             elif name == b"x-api-key":
                 api_key = value.decode("latin-1")
+            elif name == b"host" and not _is_host(value):  # the framework would make an address of it, and fail
+                raise MalformedHost
         caller = await self._gate.caller(authorization, api_key)
         await self._limiter.take(caller.id)
         return Visit(caller, self._door, self._gate, self._feed)
@@ -140,6 +152,11 @@ def _in_time(receive: Receive, deadline: float) -> Receive:
         return message
 
     return in_time
+
+
+def _is_host(value: bytes) -> bool:
+    found = _HOST.fullmatch(value)
+    return found is not None and int(found[1] or 0) <= PORT_MAX
 
 
 async def _answer(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:

@@ -103,7 +103,7 @@ class Books:
         account, payee = self._sides(order)
         amount = min(step.amount, order.amount - order.confirmed)
         order.confirmed += amount
-        order.state = Stage.CONFIRMED if order.confirmed == order.amount else Stage.PARTLY
+        order.state, order.code = Stage.CONFIRMED if order.confirmed == order.amount else Stage.PARTLY, step.code
         account.reserved -= amount
         self._move(account, payee, _event("confirmed", order, step, amount=amount, total=order.confirmed))
 

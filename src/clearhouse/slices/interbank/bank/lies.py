@@ -46,10 +46,11 @@ STATEMENTS = frozenset({Fault.MISSING, Fault.EXTRA, Fault.WRONG})
 
 
 class Rest(Enum):
-    """What becomes of the rest of an order that was confirmed in part."""
+    """What becomes of the rest of an order that was confirmed in part; who asks is told if it has ended, not if never."""
 
     LATER = "later"
     NEVER = "never"
+    ENDED = "ended"
     REJECTED = "rejected"
 
 

@@ -12,6 +12,7 @@ from clearhouse.slices.interbank.bank.lies import Fault, Lie, Rest
 
 REASON_UNSAID = "MS03"
 ACCOUNT_CLOSED = "AC04"
+REST_ENDED = "ENDED"
 
 
 class Stage(Enum):
@@ -95,8 +96,8 @@ def course(order: Order, lie: Lie | None, due: datetime) -> list[Step]:
 def _in_parts(order: Order, lie: Lie, *, due: datetime, later: datetime) -> list[Step]:
     part = min(max(int(order.amount * lie.part), 1), order.amount)
     rest = order.amount - part
-    first = Step(order.id, Act.CONFIRM, part, "", due)
-    if not rest or lie.rest is Rest.NEVER:
+    first = Step(order.id, Act.CONFIRM, part, REST_ENDED if lie.rest is Rest.ENDED else "", due)
+    if not rest or lie.rest in {Rest.NEVER, Rest.ENDED}:
         return [first]
     if lie.rest is Rest.REJECTED:
         return [first, Step(order.id, Act.REJECT, rest, lie.code or REASON_UNSAID, later)]

@@ -15,7 +15,7 @@ from clearhouse.slices.interbank.bank import lies
 from clearhouse.slices.interbank.bank.books import CUSTOMER, Account, Books
 from clearhouse.slices.interbank.bank.lies import Fault, Liar
 from clearhouse.slices.interbank.bank.methods import Slot, Terms, slot
-from clearhouse.slices.interbank.bank.orders import REASON_UNSAID, Order, Stage, Step, course
+from clearhouse.slices.interbank.bank.orders import REASON_UNSAID, REST_ENDED, Order, Stage, Step, course
 from clearhouse.slices.interbank.channel import Ack, Method, PaymentOrder, Said
 
 NAME_MAX = 140
@@ -25,6 +25,7 @@ REASONS = {
     "AM02": "the amount is above the limit of this method",
     "AM03": "the account or the method does not take this currency",
     "AM04": "the account has not enough",
+    REST_ENDED: "no more of it is paid",
     "AM05": "this end-to-end id was used for another order",
     "FF01": "the order cannot be read",
     "MS03": "the bank gives no reason",

@@ -11,7 +11,7 @@ from uuid import UUID
 from clearhouse.money import decimal_text
 from clearhouse.slices.interbank.bank.books import Account
 from clearhouse.slices.interbank.bank.lies import Fault, Liar
-from clearhouse.slices.interbank.bank.orders import Stage
+from clearhouse.slices.interbank.bank.orders import REST_ENDED, Stage
 from clearhouse.slices.interbank.bank.taking import REASONS
 from clearhouse.slices.interbank.channel import Notice, NotTaken, State, Statement, StatementLine, Status
 
@@ -63,7 +63,9 @@ class Standing:
         """Return it as it goes out."""
         confirmed, returned = (decimal_text(each, self.exponent or 0) for each in (self.confirmed, self.returned))
         state = _STATES[Stage(self.state)]
-        return Status(self.id, state, confirmed, returned, self.code, REASONS.get(self.code, ""), self.told or self.at)
+        final = state is State.PARTLY and self.code == REST_ENDED
+        reason = REASONS.get(self.code, "")
+        return Status(self.id, state, confirmed, returned, self.code, reason, self.told or self.at, final)
 
 
 @dataclass(frozen=True, slots=True)

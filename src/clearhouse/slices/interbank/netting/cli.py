@@ -12,7 +12,7 @@ from clearhouse.transport.cli.showing import show, show_all
 
 NETTING = "/api/v1/netting"
 CYCLES = ("number", "id", "currency", "method", "state", "obligations", "gross", "net", "reason")
-OBLIGATIONS = ("obligation_id", "from_bank", "to_bank", "amount", "currency", "state", "recorded_at")
+OBLIGATIONS = ("obligation_id", "from_bank", "to_bank", "amount", "currency", "state", "recorded_at", "withdrawn_because")
 POSITIONS = ("id", "bank", "counterparty", "sent", "received", "net", "obligations", "state", "waits_because")
 app = App(name="netting", help="What banks owe each other, set off and settled.")
 Most = Annotated[int, Parameter(name="--limit", help="How many at most.")]
@@ -69,6 +69,13 @@ def upload(file: Path, *, how: Reading = READING) -> None:
             if "refused" in each
         ]
     show_all(refused, ("line", "code", "detail"), json=how.json)
+
+
+@app.command
+def withdraw(obligation: str, reason: str, *, how: Asked = ASKED) -> None:
+    """Withdraw an OBLIGATION that you recorded, before its cycle closes or once that is aborted, for a REASON."""
+    body = {"obligation_id": obligation, "reason": reason}
+    show(server().post(f"{NETTING}/obligations/withdraw", body, key=how.key, book=how.book), json=how.json)
 
 
 @app.command

@@ -9,10 +9,11 @@ from clearhouse.asking import Asked
 from clearhouse.kernel.access.roles import Role, Scope
 from clearhouse.kernel.commands.kinds import Kind
 from clearhouse.kernel.journal.writing import Line
-from clearhouse.slices.interbank.netting import cycles, obligations
+from clearhouse.slices.interbank.netting import cycles, obligations, withdrawing
 from clearhouse.slices.interbank.netting.cycle import AbortCycle, CarryCycle, CloseCycle, Cycle, CycleState
 from clearhouse.slices.interbank.netting.obligations import Obligation, RecordObligation
 from clearhouse.slices.interbank.netting.settling import PositionMoved
+from clearhouse.slices.interbank.netting.withdrawing import WithdrawObligation
 
 READ, RECORD_SCOPE, SETTLE_SCOPE = "interbank:read", "interbank:execute", "interbank:net"
 
@@ -25,6 +26,17 @@ class Recorded(msgspec.Struct, frozen=True):
     amount: str
     currency: str
     cycle: str
+
+
+class Withdrawn(msgspec.Struct, frozen=True):
+    """What a reader of the events is told of an obligation that was withdrawn: what it was, and why."""
+
+    from_bank: str
+    to_bank: str
+    amount: str
+    currency: str
+    cycle: str
+    reason: str
 
 
 class Aborting(msgspec.Struct, frozen=True):
@@ -43,8 +55,19 @@ class Carried(msgspec.Struct, frozen=True):
 
 def _recorded(_: Asked[RecordObligation], answer: Obligation) -> Line:
     event = "interbank.obligation_repeated" if answer.exists else "interbank.obligation_recorded"
-    told = Recorded(answer.from_bank, answer.to_bank, answer.amount, answer.currency, answer.cycle)
-    return Line(event, answer.obligation_id, told)
+    return Line(event, answer.obligation_id, _told(answer))
+
+
+def _told(answer: Obligation) -> Recorded:
+    return Recorded(answer.from_bank, answer.to_bank, answer.amount, answer.currency, answer.cycle)
+
+
+def _withdrawn(asked: Asked[WithdrawObligation], answer: Obligation) -> Line:
+    reason = answer.withdrawn_because or asked.command.reason
+    if answer.exists:
+        return Line("interbank.obligation_repeated", answer.obligation_id, _told(answer))
+    told = Withdrawn(answer.from_bank, answer.to_bank, answer.amount, answer.currency, answer.cycle, reason)
+    return Line("interbank.obligation_withdrawn", answer.obligation_id, told)
 
 
 def _cycle(event: str) -> Any:
@@ -74,6 +97,10 @@ RECORD = Kind(
     "interbank.record_obligation", RECORD_SCOPE, obligations.record, Obligation, _recorded,
     events={"interbank.obligation_recorded": Recorded, "interbank.obligation_repeated": Recorded},
 )  # fmt: skip
+WITHDRAW = Kind(
+    "interbank.withdraw_obligation", RECORD_SCOPE, withdrawing.withdraw, Obligation, _withdrawn, natural=False,
+    events={"interbank.obligation_withdrawn": Withdrawn, "interbank.obligation_repeated": Recorded},
+)  # fmt: skip
 OPEN = Kind(
     "interbank.open_cycle", SETTLE_SCOPE, cycles.open_cycles, Cycle, _cycle("interbank.cycle_opened"), natural=False,
     events={"interbank.cycle_opened": Cycle},
@@ -94,7 +121,7 @@ CARRY = Kind(
     "interbank.carry_cycle", SETTLE_SCOPE, cycles.carry_cycles, Cycle, _carried, natural=False,
     events={"interbank.cycle_carried": Carried},
 )  # fmt: skip
-ALL: tuple[Kind[Any, Any], ...] = (RECORD, OPEN, CLOSE, SETTLE, ABORT, CARRY)
+ALL: tuple[Kind[Any, Any], ...] = (RECORD, WITHDRAW, OPEN, CLOSE, SETTLE, ABORT, CARRY)
 # What becomes of a cycle by itself.
 EVENTS: Mapping[str, Any] = {
     **dict.fromkeys(["interbank.cycle_netted", "interbank.cycle_settled", "interbank.cycle_aborted"], Cycle),

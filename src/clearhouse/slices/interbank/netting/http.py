@@ -7,7 +7,7 @@ from litestar import Request, Response, Router
 from litestar.params import PathParameter, QueryParameter
 
 from clearhouse.refusals import Refusal
-from clearhouse.slices.interbank.netting import commands, cycles, obligations, positions
+from clearhouse.slices.interbank.netting import commands, cycles, obligations, positions, withdrawing
 from clearhouse.slices.interbank.netting.cycle import (
     BANKS_MAX,
     AbortCycle,
@@ -20,8 +20,9 @@ from clearhouse.slices.interbank.netting.cycle import (
     SettleCycle,
     Why,
 )
-from clearhouse.slices.interbank.netting.obligations import Obligation, RecordObligation
+from clearhouse.slices.interbank.netting.obligations import Obligation, ObligationNotFound, RecordObligation
 from clearhouse.slices.interbank.netting.positions import Explanation, Position
+from clearhouse.slices.interbank.netting.withdrawing import WithdrawObligation
 from clearhouse.slices.interbank.parties import party, require_ours, require_payer
 from clearhouse.slices.interbank.settlement import Bic
 from clearhouse.transport.http import bulk
@@ -45,6 +46,9 @@ _RECORDING = {
     "obligation_id": "OBL-2026-11-0001", "from_bank": "CHASUS33", "to_bank": "DEUTDEFF", "amount": "100.00",
     "currency": "USD",
 }  # fmt: skip
+
+
+_WITHDRAWING = {"obligation_id": "OBL-2026-11-0001", "reason": "It is paid by itself."}
 
 
 class Closing(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -176,6 +180,24 @@ async def record_obligations(request: Asking, book: Book = None, key: Idempotenc
     return bulk.results([each if isinstance(each, Refusal) else next(answers) for each in found])
 
 
+@post("/obligations/withdraw", summary="Withdraw an obligation", status_code=200)
+async def withdraw_obligation(
+    request: Asking,
+    data: Annotated[WithdrawObligation, body(_WITHDRAWING)],
+    book: Book = None, key: IdempotencyKey = None,
+) -> Obligation:  # fmt: skip
+    """Take back what you recorded, before its cycle closes or once that is aborted: its id is free again."""
+    visit = here(request)
+    try:
+        return await visit.submit(commands.WITHDRAW, data, book=book, key=key)
+    except withdrawing.NotRecorder:
+        mine = party(visit.caller)
+        async with visit.reading(commands.READ, book) as tx:
+            if mine is not None and not await obligations.named(tx, data.obligation_id, party=mine):
+                raise ObligationNotFound(id=data.obligation_id) from None
+        raise
+
+
 @get("/obligations", summary="Find an obligation")
 async def find_obligations(request: Asking, obligation_id: ObligationQuery, book: Book = None) -> Response[Page[Obligation]]:
     """Return the obligation of an id, whatever signs that has, or none."""
@@ -245,8 +267,8 @@ router = Router(
     "/netting",
     route_handlers=[
         open_cycle, list_cycles, show_cycle, close_cycle, settle_cycle, abort_cycle, carry_cycle, record_obligation,
-        record_obligations, find_obligations, show_obligation, list_obligations, list_positions, explain_position,
-        list_leaves,
+        record_obligations, withdraw_obligation, find_obligations, show_obligation, list_obligations, list_positions,
+        explain_position, list_leaves,
     ],
     tags=["netting"],
 )  # fmt: skip

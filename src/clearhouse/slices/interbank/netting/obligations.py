@@ -4,7 +4,7 @@ Promise: an obligation is recorded once, however often it is sent, and lands in 
 before the cut is entered; behind the cut only one small row a batch remains, so a closer and its followers wait for nobody.
 Refusals in the order they are looked for: malformed_bic, bank_unknown, bank_suspended, same_bank, currency_unknown,
 malformed_amount, too_many_decimals, amount_not_positive, correspondent_missing, obligation_settled,
-duplicate_netting_obligation, no_open_cycle, cycle_not_open.
+obligation_outstanding, duplicate_netting_obligation, no_open_cycle, cycle_not_open.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -63,6 +63,13 @@ class ObligationSettled(Refusal):
     kind = Kind.CONFLICT
 
 
+class ObligationOutstanding(Refusal):
+    """Obligation {obligation_id} was sent and given up, and may be paid yet; it is netted once its bank has rejected it."""
+
+    code = "obligation_outstanding"
+    kind = Kind.CONFLICT
+
+
 class CycleNotOpen(Refusal):
     """Cycle {id} is not the one that is open in {currency}; leave it out to record for that one."""
 
@@ -83,7 +90,10 @@ class RecordObligation(msgspec.Struct, frozen=True, omit_defaults=True, forbid_u
 
 
 class Obligation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An obligation, the last cycle that it counts for, and where that stands; `exists` when it was recorded before."""
+    """An obligation, the last cycle that it counts for, and where that stands; `exists` when that was done before.
+
+    One that was `withdrawn_at` some time counts for nothing any more that was closed after that.
+    """
 
     obligation_id: str
     from_bank: str
@@ -95,6 +105,8 @@ class Obligation(msgspec.Struct, frozen=True, omit_defaults=True):
     recorded_at: datetime
     reference: str | None = None
     exists: bool = False
+    withdrawn_at: datetime | None = None
+    withdrawn_because: str | None = None
 
 
 class ObligationRow(msgspec.Struct, frozen=True):
@@ -110,12 +122,15 @@ class ObligationRow(msgspec.Struct, frozen=True):
     recorded_at: datetime
     cycle: UUID
     state: str
+    reason: str | None = None
+    withdrawn_at: datetime | None = None
 
     def shown(self, *, exists: bool = False) -> Obligation:
         """Return it as it is shown."""
         return Obligation(
             self.obligation_id, self.payer, self.payee, decimal_text(self.amount, exponent(self.currency)), self.currency,
             ids.text("cyc", self.cycle), CycleState(self.state), self.recorded_at, self.reference, exists,
+            self.withdrawn_at, self.reason,
         )  # fmt: skip
 
 
@@ -135,8 +150,16 @@ class _New:
 
 
 @dataclass(frozen=True, slots=True)
-class _Name:
+class _Settled:
+    """An obligation that a settlement has; `outstanding` if that came to nothing and its order may still arrive."""
+
     obligation_id: str
+    outstanding: bool
+
+    def refusal(self) -> Refusal:
+        """Return why it is not netted."""
+        refusal = ObligationOutstanding if self.outstanding else ObligationSettled
+        return refusal(obligation_id=self.obligation_id)
 
 
 @dataclass(slots=True)
@@ -146,7 +169,7 @@ class _Sorted:
     new: dict[str, _New] = field(default_factory=dict[str, _New])
     refused: dict[int, Refusal] = field(default_factory=dict[int, Refusal])
     shut: dict[str, Refusal] = field(default_factory=dict[str, Refusal])
-    settled: set[str] = field(default_factory=set[str])
+    settled: dict[str, _Settled] = field(default_factory=dict[str, _Settled])
 
 
 def exponent(currency: str) -> int:
@@ -227,7 +250,7 @@ async def _written(tx: Tx, looked: _Sorted, names: Sequence[str], at: datetime) 
     there = {row.obligation_id: row for row in await rows(tx, set(names))}
     wanted = texts(sorted(set(names) - there.keys()))
     looked.settled = {
-        each.obligation_id for each in await tx.rows(sql["settled_obligations"], _Name, book=tx.book, ids=wanted)
+        each.obligation_id: each for each in await tx.rows(sql["settled_obligations"], _Settled, book=tx.book, ids=wanted)
     }
     if count != sum(name not in there and name not in looked.settled for name in looked.new):
         message = "who had taken an obligation has given it back since"
@@ -273,7 +296,7 @@ def _answer(
         return row.shown()
     row = row or there.get(command.obligation_id)
     if row is None and command.obligation_id in looked.settled:
-        return ObligationSettled(obligation_id=command.obligation_id)
+        return looked.settled[command.obligation_id].refusal()
     if row is None:
         return looked.shut[command.obligation_id]
     return _same(row, command) or row.shown(exists=True)
@@ -315,16 +338,29 @@ async def _find(tx: Tx, name: str, party: str | None) -> ObligationRow:
     return found[0]
 
 
+async def _last(tx: Tx, cycle: UUID, name: str) -> ObligationRow:
+    """Return where a page of a cycle ended."""
+    found = await tx.rows(sql["leaf"], ObligationRow, book=tx.book, cycle=cycle, id=name.replace("\0", ""))
+    if not found:
+        raise ObligationNotFound(id=name[:100])
+    return found[-1]
+
+
 async def _named(tx: Tx, name: str, party: str | None) -> list[ObligationRow]:
     found = await rows(tx, [name.replace("\0", "")])
     return [row for row in found if party in {None, row.payer, row.payee}]
+
+
+async def leaf(tx: Tx, cycle: UUID, name: str) -> list[Obligation]:
+    """Return the obligation of an id as it counted for a cycle."""
+    return [row.shown() for row in await tx.rows(sql["leaf"], ObligationRow, book=tx.book, cycle=cycle, id=name)]
 
 
 async def listed(
     tx: Tx, cycle: UUID, *, bank: str | None = None, other: str | None = None, after: str | None = None, most: int
 ) -> list[Obligation]:
     """Return the obligations of a cycle as they were recorded, of one bank, of two, or of all."""
-    last = None if after is None else await _find(tx, after, None)
+    last = None if after is None else await _last(tx, cycle, after)
     found = await tx.rows(
         sql["cycle_obligations"], ObligationRow, book=tx.book, cycle=cycle, bank=bank, other=other, most=most,
         batch=ids.NOBODY if last is None else last.batch, after="" if last is None else last.obligation_id,

@@ -170,5 +170,5 @@ async def leaves(
     """Return the obligations that a position comes of, as they were recorded."""
     cycle, row = await _find(tx, text, party)
     if row.obligation_id is not None:
-        return [] if after is not None else [each.shown() for each in await obligations.rows(tx, [row.obligation_id])]
+        return [] if after is not None else await obligations.leaf(tx, cycle.id, row.obligation_id)
     return await obligations.listed(tx, cycle.id, bank=row.bank, other=row.counterparty, after=after, most=most)
