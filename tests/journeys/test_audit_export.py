@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from clearhouse.kernel.db import database
 from clearhouse.kernel.db.database import Tx
 from clearhouse.kernel.journal import reading
-from house import House, movement, ok, post
+from house import House, movement, ok, post, refused
 from trails import AUDIT, COPY, head, replayed, verdict
 
 READERS = 6
@@ -34,10 +35,12 @@ async def exported(house: House) -> str:
 
 
 class Slow:
-    """Somebody who asks for the export and does not read on after the first piece."""
+    """Somebody who asks for the export and does something after the first piece; by default never reads on."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, then: Callable[[], Awaitable[object]] | None = None) -> None:
         self.began = asyncio.Event()
+        self.heard: list[Any] = []
+        self._then = then or asyncio.Event().wait
         credential = house.admin.headers["authorization"].encode()
         scope: Any = {
             "type": "http", "method": "GET", "path": f"{AUDIT}/export", "raw_path": f"{AUDIT}/export".encode(),
@@ -52,9 +55,10 @@ class Slow:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def _send(self, message: Any) -> None:
-        if message["type"] == "http.response.body" and message.get("body"):
+        self.heard.append(message)
+        if message["type"] == "http.response.body" and message.get("body") and not self.began.is_set():
             self.began.set()
-            await asyncio.Event().wait()
+            await self._then()
 
     async def leave(self) -> None:
         self.asking.cancel()
@@ -71,6 +75,18 @@ async def test_however_many_never_read_on_everybody_else_reads(house: House, mon
     assert replayed(await exported(house)) == await head(house.admin)
     for each in slow:
         await each.leave()
+
+
+@pytest.mark.usefixtures("operator")
+async def test_when_the_database_goes_away_on_the_way_nobody_takes_half_an_export_for_the_whole(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "PAGE_ROWS", 2)
+    told = Slow(house, house.database.lines.cut)
+    await told.asking
+    assert [each.get("status") for each in told.heard] == [200, None]
+    assert told.heard[-1]["more_body"]
+    assert refused(await house.admin.get(f"{AUDIT}/export"), 503) == "database_away"
 
 
 @pytest.mark.parametrize(("rows", "size"), [(1, 2**20), (2, 2**20), (3, 2**20), (1_000, 1), (1_000, 700)])

@@ -70,9 +70,9 @@ async def test_a_database_that_was_away_for_long_is_found_by_who_asks_next(
     app_dsn: str, owner_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "AGAIN_SECONDS", 0.02)
-    monkeypatch.setattr(places, "WAIT_SECONDS_MAX", 0.2)
     async with opened(app_dsn) as database:
         await fill(database)
+        monkeypatch.setattr(places, "WAIT_SECONDS_MAX", 0.2)
         with away(owner_dsn):
             for way in ways(database):
                 with pytest.raises(Away):
@@ -97,16 +97,17 @@ async def test_who_waits_while_it_is_away_is_answered_when_it_is_back(
 
 
 async def test_a_reader_that_has_no_answer_is_told_so_in_time(app_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "WAIT_SECONDS_MAX", 0.5)
     async with opened(app_dsn) as database:
         async with database.reading([1]) as tx:
             [(pid,)] = await tx.tuples("SELECT pg_backend_pid()")
+        monkeypatch.setattr(places, "WAIT_SECONDS_MAX", 0.5)
         os.kill(int(str(pid)), signal.SIGSTOP)
         try:
             with pytest.raises(Away):
                 await ask([database.reading([1])])
         finally:
             os.kill(int(str(pid)), signal.SIGCONT)
+        monkeypatch.undo()
         await ask(ways(database))
 
 

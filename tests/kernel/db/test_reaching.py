@@ -9,6 +9,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from clearhouse.kernel.db import reaching
 from clearhouse.kernel.db.database import Database, Tx
 from clearhouse.kernel.db.faults import Lost
+from clearhouse.kernel.db.migrations import admit
 from clearhouse.kernel.db.reaching import SETTINGS, TRAITS, address
 
 LOCK = "SELECT pg_advisory_xact_lock(1)"
@@ -44,6 +45,13 @@ async def test_options_of_the_operator_stand_and_ours_that_are_needed_too(app_ds
             found = await shown(tx, "idle_in_transaction_session_timeout", "lock_timeout", "work_mem", "search_path")
             assert found == ["5s", "7s", "9MB", "clearhouse"]
     await database.close()
+
+
+async def test_however_many_processes_start_at_once_each_is_let_in(owner_dsn: str, app_dsn: str) -> None:
+    password = str(conninfo_to_dict(app_dsn)["password"])
+    for _ in range(5):
+        admitted = await asyncio.gather(*(admit(owner_dsn, password) for _ in range(8)))
+        assert {conninfo_to_dict(each)["user"] for each in admitted} == {"clearhouse_app"}
 
 
 @pytest.mark.parametrize("how", ["by its first statement", "by its second", "together with others"])

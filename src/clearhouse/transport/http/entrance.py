@@ -16,7 +16,7 @@ from clearhouse.kernel.commands.submitting import Door
 from clearhouse.refusals import Kind, Refusal
 from clearhouse.transport.http.express import Express
 from clearhouse.transport.http.feed import Feed
-from clearhouse.transport.http.problems import encoded, refusal_of
+from clearhouse.transport.http.problems import broke_off, encoded, refusal_of
 from clearhouse.transport.http.visits import Own, Visit
 
 BODY_SECONDS_MAX = 60.0
@@ -76,9 +76,12 @@ class Entrance:
             return
         loop = asyncio.get_running_loop()
         start = loop.time()
+        begun = False
 
         async def counted(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 self._count(scope["method"], message["status"], loop.time() - start)
             await send(message)
 
@@ -91,6 +94,9 @@ class Entrance:
             scope["unhurried"] = receive  # for a route that takes bodies of any length and looks after their pace itself
             await self._inside(scope, in_time, counted)
         except Exception as error:  # noqa: BLE001 - whatever it is, it gets an answer
+            if begun:  # it has half of one: the connection is closed on it, so that nobody takes it for the whole
+                broke_off(error, scope["path"])
+                return
             status, body, headers = encoded(*refusal_of(error, scope.get("visit"), scope["path"]), scope)
             await _answer(counted, status, body, [(name.encode(), value.encode()) for name, value in headers.items()])
 

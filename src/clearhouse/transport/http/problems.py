@@ -4,9 +4,9 @@ Promise: whoever refuses, the entrance, the framework or a route, a path has one
 codes of its own, `dialect` in the options of its router puts a problem into its words.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import structlog
@@ -16,7 +16,7 @@ from litestar.openapi import ResponseSpec
 
 from clearhouse import ids
 from clearhouse.kernel.access.callers import Denied
-from clearhouse.kernel.db.faults import DatabaseAway, Lost, Passing, Unwritable
+from clearhouse.kernel.db.faults import DatabaseAway, DatabaseFault, Lost, Passing, Unwritable
 from clearhouse.refusals import Kind, Malformed, NotFound, Refusal, as_problem
 from clearhouse.transport.http.visits import Own, Visit
 
@@ -123,6 +123,25 @@ def refusal_of(error: Exception, visit: Visit | None, path: str) -> tuple[Refusa
     reference = str(ids.fresh())
     _log.error("request failed", path=path, reference=reference, exc_info=error)
     return Unexpected(reference=reference), HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def broke_off(error: Exception, path: str) -> None:
+    """Tell the log why an answer ended before its end; that the database went away needs no page of code."""
+    fault = _fault(error)
+    if fault is None:
+        _log.error("an answer broke off", path=path, exc_info=error)
+    else:
+        _log.warning("an answer broke off", path=path, reason=str(fault))
+
+
+def _fault(error: BaseException | None) -> DatabaseFault | None:
+    """Return the fault of the database that is behind an error, if one is."""
+    if error is None or isinstance(error, DatabaseFault):
+        return error
+    inner: Sequence[BaseException | None] = [error.__cause__]
+    if isinstance(error, ExceptionGroup):
+        inner = cast("ExceptionGroup[Exception]", error).exceptions
+    return next((found for each in inner if (found := _fault(each)) is not None), None)
 
 
 def _any(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -7,3 +7,4 @@ CREATE TABLE process (
 );
 CREATE INDEX process_said ON process (said_at);
 GRANT SELECT, INSERT, UPDATE, DELETE ON process TO clearhouse_writer;
+GRANT SELECT ON process TO clearhouse_reader;

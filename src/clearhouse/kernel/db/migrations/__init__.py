@@ -98,6 +98,9 @@ async def admit(dsn: str, password: str) -> str:
     where = address(dsn, name="clearhouse_migrate")
     async with await AsyncConnection[tuple[object, ...]].connect(where, autocommit=True) as connection:
         quoted = sql.SQL("ALTER ROLE clearhouse_app LOGIN PASSWORD {}").format(sql.Literal(password))
+        await connection.execute(
+            "SELECT pg_advisory_lock(%s)", [LOCK]
+        )  # two at once would break off: one row, no lock of its own
         await connection.execute(quoted)
     return make_conninfo(dsn, user="clearhouse_app", password=password)
 
