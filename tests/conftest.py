@@ -18,9 +18,12 @@ from clearhouse.kernel.access.sealing import SEALING, read_keys
 from clearhouse.kernel.db.database import Database
 from clearhouse.kernel.db.embedded import EmbeddedServer
 from clearhouse.kernel.db.migrations import admit, migrate
+from hooking import Hooks
 from house import SECRETS_KEY, House
 from lending import Lending
+from receiving import Receiver
 from serving import MEMORY_BYTES, copied
+from terminal import Terminal
 
 PASSWORD = "the application's, in tests"
 KEYS = read_keys(SECRETS_KEY, "tests")
@@ -145,6 +148,26 @@ async def house(database: Database) -> AsyncGenerator[House]:
     key = await bootstrap.ensure_admin(database)
     assert key is not None
     async with House.opened(database, key) as opened:
+        yield opened
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    """Give a terminal to type at."""
+    return Terminal(monkeypatch, capsys)
+
+
+@pytest.fixture
+async def hooks(house: House) -> AsyncGenerator[Hooks]:
+    """Give the webhooks of a house."""
+    async with Hooks.opened(house) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def receiver() -> AsyncGenerator[Receiver]:
+    """Give a receiver of webhooks that thanks for everything."""
+    async with Receiver.opened() as opened:
         yield opened
 
 

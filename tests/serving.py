@@ -84,7 +84,7 @@ class Program(Started):
     @property
     def is_well(self) -> bool:
         with suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/health").is_success
+            return httpx.get(f"{self.url}/health", timeout=20).is_success
         return False
 
     def after(self, words: str) -> str:
@@ -207,7 +207,8 @@ def _ended(process: "subprocess.Popen[str]") -> Generator[None]:
 
 def operator_key(url: str, admin_key: str) -> str:
     """Add somebody who posts and audits, by the administrator's key, and return a key of theirs."""
-    with httpx.Client(base_url=f"{url}/api/v1/access", headers={"Authorization": f"Bearer {admin_key}"}) as admin:
+    headers = {"Authorization": f"Bearer {admin_key}"}
+    with httpx.Client(base_url=f"{url}/api/v1/access", headers=headers, timeout=SECONDS_TO_COME_MAX) as admin:
         body = {"name": "somebody", "roles": ["operator", "auditor"], "kind": "service"}
         added = admin.post("/principals", json=body).raise_for_status().json()
         return str(admin.post(f"/principals/{added['id']}/keys", json={}).raise_for_status().json()["secret"])

@@ -60,7 +60,7 @@ class Load:
 
     def begin(self, server: Program) -> None:
         self.key = operator_key(server.url, ADMIN_KEY)
-        with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {self.key}"}) as operator:
+        with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=60) as operator:
             for place, code in enumerate([HOT, *ACCOUNTS]):
                 rules = {"floor": "-5.00"} if place % 3 == 2 else {}
                 operator.post(f"{LEDGER}/accounts", json={"code": code, "asset": "USD", **rules}).raise_for_status()

@@ -66,7 +66,7 @@ def folder(place: Path, first: Left) -> Path:
 
 
 def caller(server: Program, key: str) -> httpx.Client:
-    return httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {key}"})
+    return httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {key}"}, timeout=60)
 
 
 def written(server: Program, admin_key: str) -> str:

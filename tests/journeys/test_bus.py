@@ -30,7 +30,7 @@ def place(open_folder: Path) -> Path:
 def prepared(started: Program) -> None:
     """Open two accounts, and let the service be known that messages act as."""
     admin = started.after("admin.key): ")
-    with httpx.Client(base_url=f"{started.url}/api/v1", headers={"Authorization": f"Bearer {admin}"}) as asking:
+    with httpx.Client(base_url=f"{started.url}/api/v1", headers={"Authorization": f"Bearer {admin}"}, timeout=60) as asking:
         body = {"name": "gateway", "roles": ["operator"], "kind": "service"}
         gateway = asking.post("/access/principals", json=body).raise_for_status().json()["id"]
         key = asking.post(f"/access/principals/{gateway}/keys", json={}).raise_for_status().json()["secret"]

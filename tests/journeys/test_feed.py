@@ -20,13 +20,6 @@ OPENED = "ledger.account_opened"
 
 
 @pytest.fixture
-async def hooks(house: House) -> AsyncGenerator[Hooks]:
-    """Give somebody who lets things happen."""
-    async with Hooks.opened(house) as opened:
-        yield opened
-
-
-@pytest.fixture
 async def url(house: House) -> AsyncGenerator[str]:
     """Give the address of a server on this house, which hears of what happens."""
     async with listening(house) as address:

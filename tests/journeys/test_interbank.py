@@ -22,7 +22,7 @@ ADMIN_KEY = "the-first-key-of-the-first-administrator"
 
 def settled(running: Program, key: str) -> Any:
     """Open two banks in a house, let one pay the other, and return the settlement when it is completed."""
-    with httpx.Client(base_url=f"{running.url}/api/v1", headers={"Authorization": f"Bearer {key}"}) as operator:
+    with httpx.Client(base_url=f"{running.url}/api/v1", headers={"Authorization": f"Bearer {key}"}, timeout=60) as operator:
         for side, bic in (("vostro", PAYER), ("nostro", PAYEE)):
             for path, body in (
                 ("/banks", {"bic": bic, "name": f"the bank {bic}"}),

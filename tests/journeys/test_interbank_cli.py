@@ -7,31 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from clearhouse.app import cli
 from serving import Program, libraries, operator_key, program, until
+from terminal import Said, Terminal, Typed
 from town import PAYEE, PAYER
 
 ENDED = {"COMPLETED", "FAILED", "ROLLED_BACK"}
-
-
-class Said(NamedTuple):
-    """What a verb answered."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        assert self.status == 0, self.err
-        return json.loads(self.out)
-
-
-Interbank = Callable[..., Said]
 
 
 @pytest.fixture(scope="module")
@@ -46,19 +30,11 @@ def key(server: Program) -> str:
 
 
 @pytest.fixture
-def interbank(server: Program, key: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Interbank:
+def interbank(server: Program, key: str, terminal: Terminal) -> Typed:
     """Give `clearhouse interbank` with an operator's key, in a house with two banks that can settle dollars."""
 
     def run(*words: str) -> Said:
-        monkeypatch.setenv("CLEARHOUSE_URL", server.url)
-        monkeypatch.setenv("CLEARHOUSE_KEY", key)
-        status = 0
-        try:
-            cli.main(("interbank", *words))
-        except SystemExit as end:
-            status = int(end.code or 0)
-        said = capsys.readouterr()
-        return Said(status, str(said.out), str(said.err))
+        return terminal.typed("interbank", *words, url=server.url, key=key)
 
     for side, bic in (("vostro", PAYER), ("nostro", PAYEE)):
         assert run("keep-bank", bic, f"the bank {bic}").status == 0
@@ -67,12 +43,12 @@ def interbank(server: Program, key: str, monkeypatch: pytest.MonkeyPatch, capsys
     return run
 
 
-def execute(interbank: Interbank, obligation: str, amount: str = "20.00", *more: str) -> str:
+def execute(interbank: Typed, obligation: str, amount: str = "20.00", *more: str) -> str:
     words = ("execute", obligation, PAYER, PAYEE, amount, "USD", *more, "--json")
     return str(interbank(*words).json["id"])
 
 
-def completed(interbank: Interbank, settlement: str) -> Any:
+def completed(interbank: Typed, settlement: str) -> Any:
     def found() -> Any:
         shown = interbank("settlement", settlement, "--json").json["settlement"]
         return shown if shown["state"] in ENDED else None
@@ -80,7 +56,7 @@ def completed(interbank: Interbank, settlement: str) -> Any:
     return until(found)
 
 
-def test_banks_are_kept_listed_and_shown(interbank: Interbank) -> None:
+def test_banks_are_kept_listed_and_shown(interbank: Typed) -> None:
     assert interbank("keep-bank", "BARCGB22", "Barclays", "--state", "suspended", "--json").json["state"] == "suspended"
     assert {"BARCGB22", PAYER} <= {each["bic"] for each in interbank("banks", "--json").json}
     assert "Barclays" in interbank("bank", "BARCGB22").out
@@ -88,7 +64,7 @@ def test_banks_are_kept_listed_and_shown(interbank: Interbank) -> None:
     assert (said.status, said.out, said.err.endswith("[bank_not_found]\n")) == (2, "", True)
 
 
-def test_accounts_are_opened_funded_frozen_and_agreed_on(interbank: Interbank) -> None:
+def test_accounts_are_opened_funded_frozen_and_agreed_on(interbank: Typed) -> None:
     place = ("vostro", PAYEE, "EUR")
     assert interbank("open", *place, "--credit-line", "500.00", "--json").json["available"] == "500.00"
     interbank("fund", *place, "100.00", "--reference", "by wire")
@@ -105,7 +81,7 @@ def test_accounts_are_opened_funded_frozen_and_agreed_on(interbank: Interbank) -
     assert (PAYEE, "USD") in {(each["bank"], each["currency"]) for each in interbank("nostros", "--json").json}
 
 
-def test_a_settlement_is_executed_followed_shown_and_listed(interbank: Interbank) -> None:
+def test_a_settlement_is_executed_followed_shown_and_listed(interbank: Typed) -> None:
     more = (
         "--priority",
         "HIGH",
@@ -126,7 +102,7 @@ def test_a_settlement_is_executed_followed_shown_and_listed(interbank: Interbank
     assert own in interbank("settlements").out
 
 
-def test_what_happened_is_listed_followed_and_explained(interbank: Interbank, server: Program, key: str) -> None:
+def test_what_happened_is_listed_followed_and_explained(interbank: Typed, server: Program, key: str) -> None:
     own = execute(interbank, "OBL-followed", "21.00")
     completed(interbank, own)
     interbank("reconcile", "--json")
@@ -151,7 +127,7 @@ def test_what_happened_is_listed_followed_and_explained(interbank: Interbank, se
         following.communicate()
 
 
-def test_a_settlement_that_waits_for_its_window_is_cancelled(interbank: Interbank) -> None:
+def test_a_settlement_that_waits_for_its_window_is_cancelled(interbank: Typed) -> None:
     assert interbank("window", "USD", "never-open", "--method", "LOCAL_ACH").status == 2
     interbank("limit", "USD", "--bank", PAYER, "--single", "500.00", "--daily", "900.00", "--hourly", "1000")
     assert interbank("limits", "--json").json == [
@@ -163,7 +139,7 @@ def test_a_settlement_that_waits_for_its_window_is_cancelled(interbank: Interban
     assert (refused.status, "[not_in_doubt]" in refused.err) == (2, True)
 
 
-def test_windows_and_the_list_of_names_are_set(interbank: Interbank, tmp_path: Path) -> None:
+def test_windows_and_the_list_of_names_are_set(interbank: Typed, tmp_path: Path) -> None:
     assert interbank("window", "JPY", "TARGET2", "--json").json["calendar"] == "TARGET2"
     assert [each["currency"] for each in interbank("windows", "--json").json] == ["JPY"]
     assert "calendar" in interbank("window", "JPY", "always").out
@@ -174,7 +150,7 @@ def test_windows_and_the_list_of_names_are_set(interbank: Interbank, tmp_path: P
     assert "[malformed]" in interbank("names", "eu", str(tmp_path / "none")).err
 
 
-def test_nostros_are_reconciled_and_what_is_left_over_is_listed(interbank: Interbank) -> None:
+def test_nostros_are_reconciled_and_what_is_left_over_is_listed(interbank: Typed) -> None:
     found = interbank("reconcile", "--bank", PAYEE, "--json").json
     assert [(each["bank"], each["currency"]) for each in found] == [(PAYEE, "USD")]
     listed = interbank("reports", "--bank", PAYEE, "--json").json
@@ -185,7 +161,7 @@ def test_nostros_are_reconciled_and_what_is_left_over_is_listed(interbank: Inter
 
 
 def test_a_person_sees_how_far_a_reconciliation_is_and_a_machine_only_its_answer(
-    interbank: Interbank, server: Program, key: str
+    interbank: Typed, server: Program, key: str
 ) -> None:
     del interbank
     above, below = pty.openpty()

@@ -80,7 +80,7 @@ async def opened(line: Line) -> None:
 
 
 def operating(url: str, key: str) -> httpx.Client:
-    return httpx.Client(base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {key}"})
+    return httpx.Client(base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {key}"}, timeout=60)
 
 
 def prepare(operator: httpx.Client) -> None:

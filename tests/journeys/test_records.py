@@ -107,8 +107,10 @@ async def test_the_structure_of_the_first_sample_is_taken_with_its_placeholder(t
         "settleid": "settle", "aggregates": "['msg']", "aggregationType": "mcCounter", "primaryKey": "app",
         "settlementType": "string", "record": {},
     }  # fmt: skip
-    made = ok(await test.post(f"{BASE}/create/", json=body))["output"]
-    assert (made["aggregationMetrics"], made["settlementType"]) == (["msg"], "none")
+    with then(CREATED):
+        made = ok(await test.post(f"{BASE}/create/", json=body))
+    wanted = structure("Create", CREATED) | {"settleid": "settle", "aggregationMetrics": ["msg"]}
+    assert made == ok(await test.get(f"{BASE}/settle")) == {"output": wanted}
 
 
 async def test_several_rounds_are_a_list_with_the_newest_first(test: httpx.AsyncClient) -> None:

@@ -10,18 +10,10 @@ import pytest
 from clearhouse.transport.webhooks import errands
 from clearhouse.transport.webhooks.errands import AT_ONCE, CLAIMED_FEW, CLAIMED_MANY
 from hooking import Hooks
-from house import House
 from receiving import Receiver, Taken, answer, fine
 
 OPENED = "ledger.account_opened"
 MANY = 2 * CLAIMED_MANY + 5
-
-
-@pytest.fixture
-async def hooks(house: House) -> AsyncGenerator[Hooks]:
-    """Give the webhooks of a house."""
-    async with Hooks.opened(house) as opened:
-        yield opened
 
 
 class Held:

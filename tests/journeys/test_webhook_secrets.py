@@ -1,7 +1,7 @@
 """Secrets of webhooks at rest: sealed in the table and in every backup, under keys that are elsewhere and can change."""
 
 import base64
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -28,20 +28,6 @@ def keys_of_others() -> Generator[None]:
     before = SEALING.keys
     yield
     SEALING.use(before)
-
-
-@pytest.fixture
-async def hooks(house: House) -> AsyncGenerator[Hooks]:
-    """Give the webhooks of a house."""
-    async with Hooks.opened(house) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def receiver() -> AsyncGenerator[Receiver]:
-    """Give a receiver that thanks for everything."""
-    async with Receiver.opened() as opened:
-        yield opened
 
 
 async def started(database: Database, *keys: str) -> list[str]:

@@ -1,7 +1,6 @@
 """Webhooks end to end, with real receivers: what is sent to whom, how it is signed, what becomes of what is not taken."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import Any
 
@@ -12,25 +11,11 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from clearhouse import clock
 from clearhouse.kernel.webhooks import deliveries
 from hooking import WEBHOOKS, Hooks, everything
-from house import House, ok, refused
+from house import ok, refused
 from receiving import Receiver, Taken, answer, fine
 
 OPENED = "ledger.account_opened"
 LATE = "UPDATE webhook_delivery SET next_at = clock_timestamp(), ends_at = clock_timestamp()"
-
-
-@pytest.fixture
-async def hooks(house: House) -> AsyncGenerator[Hooks]:
-    """Give the webhooks of a house."""
-    async with Hooks.opened(house) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def receiver() -> AsyncGenerator[Receiver]:
-    """Give a receiver that thanks for everything."""
-    async with Receiver.opened() as opened:
-        yield opened
 
 
 def statuses(*wanted: int) -> Any:

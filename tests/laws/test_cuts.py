@@ -4,13 +4,10 @@ As a script this file is one of the processes that write.
 """
 
 import asyncio
-import os
 import random
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import AsyncGenerator
 
 import msgspec
 import psycopg
@@ -20,7 +17,7 @@ from clearhouse import clock
 from clearhouse.kernel.cuts import cuts
 from clearhouse.kernel.db.database import Database, Tx
 from clearhouse.kernel.db.faults import Stale
-from serving import libraries
+from crowd import crowd, go, told
 from trying import SOAK
 
 CUTS = ["cycle", "month", "round"]
@@ -97,44 +94,6 @@ async def database(owner_dsn: str, app_dsn: str) -> AsyncGenerator[Database]:
     await opened.close()
 
 
-@asynccontextmanager
-async def writers(dsn: str) -> AsyncGenerator[Sequence[asyncio.subprocess.Process]]:
-    """Run the processes, and leave none behind."""
-    environment = os.environ | {"PYTHONPATH": f"{libraries()}{os.pathsep}{Path(__file__).parent.parent}"}
-    pipe = asyncio.subprocess.PIPE
-    words = (sys.executable, "-P", __file__, dsn)
-    running = [
-        await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, stderr=pipe, env=environment)
-        for _ in range(PROCESSES)
-    ]
-    try:
-        async with asyncio.timeout(SECONDS_MAX):
-            yield running
-    finally:
-        for each in running:
-            if each.returncode is None:
-                each.kill()
-                await each.wait()
-
-
-async def go(running: Sequence[asyncio.subprocess.Process]) -> None:
-    for each in running:
-        assert each.stdout is not None
-        assert await each.stdout.readline() == b"ready\n"
-    for each in running:
-        assert each.stdin is not None
-        each.stdin.write(b"go\n")
-
-
-async def told(running: Sequence[asyncio.subprocess.Process]) -> Counter[str]:
-    """Return what all of them wrote; none may say that anything went wrong."""
-    total: Counter[str] = Counter()
-    for each, (said, complaint) in zip(running, [await each.communicate() for each in running], strict=True):
-        assert (each.returncode, complaint) == (0, b"")
-        total.update(msgspec.json.decode(said, type=dict[str, int]))
-    return total
-
-
 async def side(tx: Tx, name: str, position: int) -> int:
     return msgspec.convert((await tx.tuples(SIDE, {"book": MAIN, "cut": name, "position": position}))[0][0], int)
 
@@ -161,7 +120,7 @@ async def sides(database: Database) -> dict[Side, int]:
 async def test_each_write_of_32_writers_lands_on_exactly_one_side_of_cuts_that_two_closers_move(
     database: Database, app_dsn: str
 ) -> None:
-    async with writers(app_dsn) as running:
+    async with crowd(__file__, app_dsn, of=PROCESSES, seconds=SECONDS_MAX) as running:
         await go(running)
         mine, theirs = await asyncio.gather(close(database, MOVES), close(database, MOVES))
         await go(running)

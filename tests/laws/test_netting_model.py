@@ -4,14 +4,12 @@ As a script this file is one of the processes that record.
 """
 
 import asyncio
-import os
 import random
 import sys
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,7 +26,7 @@ from clearhouse.slices.interbank.netting import commands, cycles, obligations
 from clearhouse.slices.interbank.netting.cycle import Cycle, CycleState, SettleCycle
 from clearhouse.slices.interbank.netting.obligations import RecordObligation
 from clearing import ANN, BANKS, BOB, CID, SCOPES, Clearing, apart, work
-from serving import libraries
+from crowd import crowd, go, told
 from trying import SOAK, tried
 
 DOT = "DOTBFRPP"
@@ -307,46 +305,6 @@ async def again(door: Door, caller: Caller, book: int, counted: Counter[str], st
 # All of them -----------------------------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def recorders(dsn: str, book: int) -> AsyncGenerator[Sequence[asyncio.subprocess.Process]]:
-    """Run the processes, and leave none behind."""
-    paths = os.pathsep.join([libraries(), str(Path(__file__).parent.parent)])
-    pipe = asyncio.subprocess.PIPE
-    running = [
-        await asyncio.create_subprocess_exec(
-            sys.executable, "-P", __file__, dsn, str(book), stdin=pipe, stdout=pipe, stderr=pipe,
-            env=os.environ | {"PYTHONPATH": paths},
-        )
-        for _ in range(PROCESSES)
-    ]  # fmt: skip
-    try:
-        async with asyncio.timeout(SECONDS_MAX):
-            yield running
-    finally:
-        for each in running:
-            if each.returncode is None:
-                each.kill()
-                await each.wait()
-
-
-async def go(running: Sequence[asyncio.subprocess.Process]) -> None:
-    for each in running:
-        assert each.stdout is not None
-        assert await each.stdout.readline() == b"ready\n"
-    for each in running:
-        assert each.stdin is not None
-        each.stdin.write(b"go\n")
-
-
-async def told(running: Sequence[asyncio.subprocess.Process]) -> Counter[str]:
-    """Return what all of them recorded; none may say that anything went wrong."""
-    total: Counter[str] = Counter()
-    for each, (said, complaint) in zip(running, [await each.communicate() for each in running], strict=True):
-        assert (each.returncode, complaint) == (0, b"")
-        total.update(msgspec.json.decode(said, type=dict[str, int]))
-    return total
-
-
 async def turn_over(clearing: Clearing, times: int) -> None:
     """Close whatever is open, some of it to be settled, and let it be netted while others record."""
     for _ in range(times):
@@ -380,7 +338,7 @@ async def test_each_obligation_is_in_one_cycle_once_however_many_record_and_clos
     door = Door(database)
     clearing = await apart(database, door, funds="100000000.00")
     await clearing.open()
-    async with recorders(app_dsn, clearing.book) as running:
+    async with crowd(__file__, app_dsn, str(clearing.book), of=PROCESSES, seconds=SECONDS_MAX) as running:
         await go(running)
         await asyncio.gather(turn_over(clearing, CLOSINGS), turn_over(clearing, CLOSINGS))
         await go(running)

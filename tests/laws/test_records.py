@@ -4,13 +4,10 @@ As a script this file is one of the processes that upload.
 """
 
 import asyncio
-import os
 import random
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import AsyncGenerator
 
 import msgspec
 import pytest
@@ -24,7 +21,7 @@ from clearhouse.refusals import Refusal
 from clearhouse.slices.records import commands, merging, states, structures, uploads
 from clearhouse.slices.records.rounds import End
 from clearhouse.slices.records.structures import Create, Structure
-from serving import libraries
+from crowd import crowd, go, told
 from trying import SOAK
 
 ENDS = 600 if SOAK else 15
@@ -92,45 +89,6 @@ async def door(app_dsn: str) -> AsyncGenerator[Door]:
     await database.close()
 
 
-@asynccontextmanager
-async def writers(dsn: str) -> AsyncGenerator[Sequence[asyncio.subprocess.Process]]:
-    """Run the processes, and leave none behind."""
-    environment = os.environ | {"PYTHONPATH": f"{libraries()}{os.pathsep}{Path(__file__).parent.parent}"}
-    pipe = asyncio.subprocess.PIPE
-    running = [
-        await asyncio.create_subprocess_exec(
-            sys.executable, "-P", __file__, dsn, stdin=pipe, stdout=pipe, stderr=pipe, env=environment
-        )
-        for _ in range(PROCESSES)
-    ]
-    try:
-        async with asyncio.timeout(SECONDS_MAX):
-            yield running
-    finally:
-        for each in running:
-            if each.returncode is None:
-                each.kill()
-                await each.wait()
-
-
-async def go(running: Sequence[asyncio.subprocess.Process]) -> None:
-    for each in running:
-        assert each.stdout is not None
-        assert await each.stdout.readline() == b"ready\n"
-    for each in running:
-        assert each.stdin is not None
-        each.stdin.write(b"go\n")
-
-
-async def told(running: Sequence[asyncio.subprocess.Process]) -> Counter[str]:
-    """Return what all of them counted; none may say that anything went wrong."""
-    total: Counter[str] = Counter()
-    for each, (said, complaint) in zip(running, [await each.communicate() for each in running], strict=True):
-        assert (each.returncode, complaint) == (0, b"")
-        total.update(msgspec.json.decode(said, type=dict[str, int]))
-    return total
-
-
 async def end(door: Door, times: int) -> dict[int, dict[str, int]]:
     """End rounds, some to settle and some to hide them, and read each right after; return what they came to."""
     found: dict[int, dict[str, int]] = {}
@@ -168,7 +126,7 @@ GAPS = "SELECT count(*) - max(change) FROM records_change WHERE book = 1"
 @pytest.mark.timeout(3_600)
 async def test_each_record_of_32_writers_is_in_one_round_once_however_often_rounds_end(door: Door, app_dsn: str) -> None:
     behind = asyncio.create_task(merging.merge(door.database))  # sums are merged while records come and rounds end
-    async with writers(app_dsn) as running:
+    async with crowd(__file__, app_dsn, of=PROCESSES, seconds=SECONDS_MAX) as running:
         await go(running)
         mine, theirs = await asyncio.gather(end(door, ENDS), end(door, ENDS))
         await go(running)

@@ -9,6 +9,7 @@ processes may run it, one at a time works; after a crash the next one goes on wh
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from clearhouse import clock
@@ -23,6 +24,7 @@ sql = Statements.of("clearhouse.kernel.journal", "journal.sql")
 ROWS_MAX = 2_000
 SWEEP_SECONDS = 0.1
 GATHER_SECONDS = 0.005
+GATHER_SECONDS_MAX = 0.02  # where commits come without end and nobody waits to be woken
 SEALED_EVERY = 1_000
 GENESIS = bytes(32)
 
@@ -57,8 +59,20 @@ def link(chain: bytes, number: int, digest: bytes) -> bytes:
     return hashlib.sha256(chain + number.to_bytes(8, "big") + digest).digest()
 
 
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How many rows got their numbers, and whether they made work for somebody."""
+
+    rows: int = 0
+    woke: bool = False
+
+
 async def sweep(database: Database, wake: Wake = nobody) -> int:
     """Give numbers to what is committed and has none, wake whom it made work for; return how many rows that were."""
+    return (await _sweep(database, wake)).rows
+
+
+async def _sweep(database: Database, wake: Wake) -> Swept:
     async with database.writing() as tx:
         tx.later(sql["lease"])
         rows = await tx.rows(sql["unsealed"], _Unsealed, most=ROWS_MAX)
@@ -66,7 +80,7 @@ async def sweep(database: Database, wake: Wake = nobody) -> int:
         woken = {stage for row in rows for stage in row.wakes or ()}
         if woken:
             wake(tx, sorted(woken))
-    return len(rows)
+    return Swept(len(rows), bool(woken))
 
 
 def _seal(tx: Tx, rows: Sequence[_Unsealed]) -> None:
@@ -99,7 +113,8 @@ class Sequencer:
         self.wake = wake
         self.committed = committed
         self.sealed = asyncio.Condition()
-        self._swept = 0
+        self._swept = Swept()
+        self._gather = GATHER_SECONDS
 
     async def run(self) -> None:
         """Sweep until cancelled; a database that is away is asked again."""
@@ -108,23 +123,26 @@ class Sequencer:
                 self.committed.clear()
                 if await went_well(turning.name, self._sweep):
                     turning.came_round()
-                if self._swept < ROWS_MAX:
+                if self._swept.rows < ROWS_MAX:
                     await self._pause()
 
     async def _sweep(self) -> None:
-        self._swept = 0
-        self._swept = await sweep(self.database, self.wake)
-        if self._swept:
+        self._swept = Swept()
+        self._swept = await _sweep(self.database, self.wake)
+        if self._swept.rows:
             async with self.sealed:
                 self.sealed.notify_all()
 
     async def _pause(self) -> None:
+        """Wait for a commit; where they come one after another, let more of them come: one sweep numbers them all."""
         clock_of = asyncio.get_running_loop().time
         began = clock_of()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(SWEEP_SECONDS):
                 await self.committed.wait()
-        except TimeoutError:
-            return
-        if clock_of() - began < GATHER_SECONDS:  # commits come one after another: let a few more, one sweep seals them all
-            await asyncio.sleep(GATHER_SECONDS)
+        steady = clock_of() - began < GATHER_SECONDS
+        if not steady or self._swept.woke:
+            self._gather = GATHER_SECONDS
+        if steady:
+            await asyncio.sleep(self._gather)
+            self._gather = min(2 * self._gather, GATHER_SECONDS_MAX)

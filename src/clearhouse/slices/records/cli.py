@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,7 @@ from cyclopts import App, Parameter
 
 from clearhouse.refusals import Malformed
 from clearhouse.transport.cli.asked import ASKED, READING, Asked, Reading
-from clearhouse.transport.cli.client import segment, server
+from clearhouse.transport.cli.client import Refused, segment, server
 from clearhouse.transport.cli.showing import progress, show, show_all
 
 BASE = "/settlement"
@@ -122,13 +123,20 @@ def uploads(settleid: str, *, name: str | None = None, limit: Most = 100, how: R
 
 @app.command
 def upload(settleid: str, *places: Path, mode: Mode = "upload", how: Reading = READING) -> None:
-    """Upload files, and the files in folders: .ndjson, .jsonl, .csv, .json. The same file again has no second effect."""
+    """Upload files, and the files in folders: .ndjson, .jsonl, .csv, .json. The same file again has no second effect.
+
+    The first file that is refused ends it: those before it are counted, and sent again with it they are not counted again.
+    """
     files = [file for place in places for file in _files(place)]
     total = sum(file.stat().st_size for file in files)
     with progress("uploading") as bar:
         task = bar.add_task("uploading", total=total)
-        told = [_sent(settleid, file, mode, how, lambda count: bar.advance(task, count)) for file in files]
-    show_all(told, ("file", "records", "repeated", "upload"), json=how.json)
+        tell = partial(bar.advance, task)
+        told, refused = _sent_until(files, lambda file: _sent(settleid, file, mode, how, tell))
+    if told or not refused:
+        show_all(told, ("file", "records", "repeated", "upload"), json=how.json)
+    if refused:
+        raise refused
 
 
 def _say(settleid: str, word: dict[str, Any], how: Asked) -> None:
@@ -140,6 +148,17 @@ def _pair(text: str) -> tuple[str, str]:
     if not sign or not metric or not value:
         raise Malformed(field=text, problem="write what stands as METRIC=VALUE")
     return metric, value
+
+
+def _sent_until(files: list[Path], send: Callable[[Path], dict[str, Any]]) -> tuple[list[dict[str, Any]], Refused | None]:
+    """Send files until one is refused, and return what was said of those before it and of that one."""
+    told: list[dict[str, Any]] = []
+    for file in files:
+        try:
+            told.append(send(file))
+        except Refused as refused:
+            return told, Refused(f"{file}: {refused}", refused.code)
+    return told, None
 
 
 def _sent(settleid: str, file: Path, mode: str, how: Reading, tell: Callable[[int], None]) -> dict[str, Any]:

@@ -115,7 +115,7 @@ async def test_whoever_has_no_key_is_told_nothing_and_moves_nothing(shared_datab
             await stranger.send([order()])
         with pytest.raises(NotTaken, match="401"):
             await stranger.control.lie(Lie(Fault.DOWN))
-        async with httpx.AsyncClient(base_url=url) as nobody:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as nobody:
             assert (await nobody.get("/health")).json() == {"status": "ok"}
             assert (await nobody.get("/news")).status_code == 401
 
@@ -123,7 +123,7 @@ async def test_whoever_has_no_key_is_told_nothing_and_moves_nothing(shared_datab
 async def test_what_cannot_be_read_is_refused_whole(shared_database: Database, book: int) -> None:
     async with correspondent(shared_database, http=False, book=book) as bank:
         assert isinstance(bank.channel, SimulatedBank)
-        async with serving(bank.channel) as url, httpx.AsyncClient(base_url=url, headers=OURS) as client:
+        async with serving(bank.channel) as url, httpx.AsyncClient(base_url=url, headers=OURS, timeout=60) as client:
             for path, body in UNREADABLE:
                 answer = await client.post(path, content=body)
                 assert (path, body, answer.status_code, answer.json()["code"]) == (path, body, 400, "malformed")
