@@ -145,12 +145,10 @@ def answered(answer: httpx.Response) -> tuple[int, str]:
     """Return the status and the code of a refusal, or what came instead of one."""
     if answer.is_success or answer.headers.get("content-type") != "application/problem+json":
         return answer.status_code, answer.text[:80]
-    told = answer.json() | {
-        "code": answer.json().get("reason", answer.json()["code"])
-    }  # some products have codes of their own
-    assert (told["status"], told["type"]) == (answer.status_code, f"urn:clearhouse:refusal:{told['code']}")
+    told = {"reason": answer.json()["code"], **answer.json()}  # a product may have codes of its own, with ours as the reason
+    assert (told["status"], told["type"]) == (answer.status_code, f"urn:clearhouse:refusal:{told['reason']}")
     assert told["detail"].endswith(".")
-    return answer.status_code, str(told["code"])
+    return answer.status_code, str(told["reason"])
 
 
 def shown(answer: httpx.Response) -> tuple[int, dict[str, str], str]:

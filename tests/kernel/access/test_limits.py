@@ -229,6 +229,16 @@ async def test_many_requests_at_once_ask_for_no_more_than_they_use(
     assert clock.now > 0
 
 
+async def test_a_rest_saves_no_more_than_one_burst(redis: "Redis", pair: tuple[SharedLimiter, SharedLimiter]) -> None:
+    principal = ids.fresh()
+    await pair[0].take(principal)
+    name, (seconds, _) = f"clearhouse:limit:{principal}", await redis.time()
+    for field, value in (("tokens", BURST - 1), ("at", (seconds - 60) * 1_000_000)):
+        await redis.hset(name, field, str(value))
+    assert await pair[1]._ask(principal) == LEASE
+    assert await redis.hget(name, "tokens") == str(BURST - LEASE).encode()
+
+
 async def test_a_bucket_that_nobody_uses_is_forgotten(redis: "Redis", pair: tuple[SharedLimiter, SharedLimiter]) -> None:
     principal = ids.fresh()
     await pair[0].take(principal)

@@ -37,6 +37,7 @@ TRANSACTIONS = """
     exists_with_different_content: @id=TAKEN capture=PARTLY 5.00 final
     day_closed: @effective=CLOSED bank>shop 1.00 USD
     transfer_id_taken: bank>shop 1.00 USD ; bank>shop 1.00 USD id=OLD
+    malformed_transfer: bank>shop 1.00 USD id=NOTHING
     malformed_transfer: debit=bank
     malformed_transfer: bank>shop 1.00
     malformed_transfer: bank>shop USD

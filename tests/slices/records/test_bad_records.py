@@ -51,6 +51,7 @@ RECORDS = [
     ("calls", '{"record": [1]}', "record 1: "),
     ("calls", '{"record": "a"}', "record 1: "),
     ("calls", '{"record": []}', "record: there is none"),
+    ("calls", '{"record": {"app": "a"}, "uploadId": ""}', "uploadId: it has 1 to 200"),
     ("calls", '{"records": []}', "the body: "),
     ("calls", '{"record": [{"app": "a"', "the body: "),
     ("calls", "", "the body: "),
@@ -92,6 +93,7 @@ STRUCTURES = [
     (structure(tolerance="-1"), "tolerance"),
     (structure(tolerance="much"), "tolerance"),
     (structure(currency="ABC"), "currency"),
+    (structure(aggregationType="1CDR", settlementType="net", currency="ABC"), "currency"),
     (structure(record={"op": "CREATE"}), "record"),
 ]
 
@@ -110,6 +112,22 @@ async def test_an_unknown_structure_and_a_taken_id_are_refused_under_the_second_
         answer = await sender.request(verb, f"{BASE}/nowhere{path}")
         assert told(answer) == (404, "SETTLE-02", "structure_unknown")
     assert told(await sender.post(f"{BASE}/create", json=structure())) == (422, "SETTLE-02", "structure_exists")
+
+
+async def test_one_metric_may_be_named_without_a_list(sender: httpx.AsyncClient) -> None:
+    made = ok(await sender.post(f"{BASE}/create", json=structure(settleid="one", aggregates="dur")))["output"]
+    assert made["aggregationMetrics"] == ["dur"]
+
+
+async def test_a_cursor_that_no_page_gave_is_refused_and_a_round_that_is_not_there_not_found(
+    sender: httpx.AsyncClient,
+) -> None:
+    for list_ in ("history", "settled", "records"):
+        for cursor in ("x", "-1", "9" * 30, "\N{ARABIC-INDIC DIGIT ONE}", "1-2-3"):
+            answer = await sender.get(f"{BASE}/calls/{list_}", params={"key": "a", "cursor": cursor})
+            assert told(answer) == (400, "SETTLE-01", "malformed"), (list_, cursor)
+    assert told(await sender.get(f"{BASE}/calls/lines")) == (404, "SETTLE-02", "round_unknown")
+    assert told(await sender.get(f"{BASE}/calls/lines", params={"round": 10**30})) == (404, "SETTLE-02", "round_unknown")
 
 
 async def test_a_body_beyond_ten_megabytes_is_refused(sender: httpx.AsyncClient) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -39,3 +40,29 @@ async def test_a_host_that_is_none_is_refused_and_no_fault_of_ours(house: House)
         answer = await viewer.get(pages, headers={"Host": host})
         assert (len(ok(answer)["items"]), "rel=" in answer.headers["link"]) == (1, True), host
         assert refused(await viewer.get(wrong, headers={"Host": host}), 400) == "malformed", host
+
+
+async def test_options_name_every_method_of_a_path(house: House) -> None:
+    viewer = await house.caller("viewer")
+    for path, methods in ((f"{LEDGER}/accounts", {"GET", "POST"}), (f"{LEDGER}/accounts/bank", {"GET", "PATCH"})):
+        answer = await viewer.request("OPTIONS", path)
+        assert answer.is_success
+        assert set(answer.headers["allow"].split(", ")) == {*methods, "OPTIONS"}
+
+
+async def test_a_socket_that_nobody_serves_is_closed_and_told_nothing(house: House) -> None:
+    told: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    headers = [(b"host", b"clearhouse.test"), (b"authorization", house.admin.headers["authorization"].encode())]
+    scope: Any = {
+        "type": "websocket", "path": f"{LEDGER}/accounts", "raw_path": b"", "query_string": b"", "headers": headers,
+        "scheme": "ws", "server": ("127.0.0.1", 1), "client": ("127.0.0.1", 2), "subprotocols": [], "root_path": "",
+    }  # fmt: skip
+    await house.entrance(scope, receive, send)
+    assert [each["type"] for each in told] == ["websocket.close"]

@@ -14,6 +14,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.routes import HTTPRoute
 from litestar.types import Message, Scope
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
@@ -48,7 +49,8 @@ def _readable(connection: ASGIConnection[Any, Any, Any, Any], route: BaseRouteHa
 async def _tell_methods(message: Message, scope: Scope) -> None:
     """Let `Allow` name every method of a path: the framework's own answer knows those of its first handler only."""
     if scope["type"] == "http" and scope["method"] == "OPTIONS" and message["type"] == "http.response.start":
-        methods = scope["litestar_app"].route_handler_method_map.get(scope.get("path_template", ""), {})
+        routes = [each for each in scope["litestar_app"].routes if isinstance(each, HTTPRoute)]
+        methods = {name for each in routes if each.path_format == scope.get("path_template") for name in each.methods}
         MutableScopeHeaders.from_message(message)["Allow"] = ", ".join(sorted(methods))
 
 
