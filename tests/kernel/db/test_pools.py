@@ -16,8 +16,8 @@ from clearhouse.kernel.db.faults import Away, Lost
 from clearhouse.kernel.db.pools import Pool
 
 SIZE = 6
-ATTEMPTS = 12
-SECONDS_MAX = 30.0
+ATTEMPTS = 8
+SECONDS_MAX = 60.0
 
 
 @asynccontextmanager
@@ -56,7 +56,7 @@ async def failed(pool: Pool, times: int) -> None:
     before = pool.get_stats().get("connections_errors", 0)
     async with asyncio.timeout(SECONDS_MAX):
         while pool.get_stats().get("connections_errors", 0) < before + times:  # noqa: ASYNC110 - it rings no bell
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
 
 
 async def test_however_many_connections_died_the_next_who_asks_is_answered(app_dsn: str, owner_dsn: str) -> None:
@@ -74,9 +74,10 @@ async def test_a_database_that_was_away_for_long_is_found_by_who_asks_next(
         await fill(database)
         monkeypatch.setattr(places, "WAIT_SECONDS_MAX", 0.2)
         with away(owner_dsn):
-            for way in ways(database):
-                with pytest.raises(Away):
-                    await ask([way])
+            for place, pool in enumerate((database.writers, database.readers)):
+                while pool.get_stats()["pool_available"]:  # on a busy machine one asker does not get through all the dead
+                    with pytest.raises(Away):
+                        await ask([ways(database)[place]])
             for pool in (database.writers, database.readers):
                 await failed(pool, ATTEMPTS)
         monkeypatch.setattr(places, "WAIT_SECONDS_MAX", 10.0)
