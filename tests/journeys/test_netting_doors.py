@@ -15,6 +15,7 @@ from clearhouse.slices.interbank import commands as interbank
 from clearhouse.slices.interbank.banks import KeepBank
 from clearhouse.slices.interbank.netting import commands
 from clearhouse.slices.interbank.netting.cycle import STEPS, TRANSITIONS, SettleCycle
+from clearhouse.slices.interbank.netting.withdrawing import WithdrawObligation
 from clearhouse.transport.http.catalogue import catalogue
 from clearing import ANN, BOB, CID, Clearing, advancer, hall, in_own_book, netted, work
 from house import House, ok, refused
@@ -280,6 +281,7 @@ async def test_everything_that_happens_is_told_as_the_catalogue_has_it(
     await clearing.ask(commands.SETTLE, SettleCycle((await clearing.worked(third)).id))
     await clearing.abort(third)
     await clearing.worked(third)
+    await clearing.ask(commands.WITHDRAW, WithdrawObligation("NET-2", "a mistake"))
     document = catalogue(EVENTS)
     events = await told(house, clearing)
     for event in events:
