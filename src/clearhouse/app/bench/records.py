@@ -11,6 +11,7 @@ from time import perf_counter
 import httpx
 
 from clearhouse import ids
+from clearhouse.app.bench import references
 from clearhouse.app.bench.houses import Ground, Prepared, WrongCount, api, caller_of, working
 from clearhouse.app.bench.rounds import Contestant, Turn
 from clearhouse.app.bench.writers import Writers, total
@@ -121,7 +122,7 @@ class Bench:
         while perf_counter() - start < seconds:
             rows = random.choice(self.rows).replace(OWN, str(ids.fresh()))
             async with self.database.writing() as tx:
-                await tx.copy(COPIED, rows)
+                await references.append(tx, COPIED, rows)
             count += self.sizes.batch
         return count / (perf_counter() - start)
 

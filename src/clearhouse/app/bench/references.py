@@ -4,11 +4,11 @@ import random
 import re
 from importlib import import_module
 from time import perf_counter
-from typing import Any
+from typing import Any, LiteralString
 
 from clearhouse import clock, ids
 from clearhouse.kernel.db.binaries import client
-from clearhouse.kernel.db.database import Database
+from clearhouse.kernel.db.database import Database, Tx
 from clearhouse.refusals import Kind, Refusal
 
 CLIENTS = 16
@@ -54,6 +54,13 @@ async def pgbench(dsn: str, seconds: float) -> float:
     return float(found[1])
 
 
+async def append(tx: Tx, statement: LiteralString, lines: str) -> None:
+    """Append rows in COPY's text format, which no table of ours takes: it has row security."""
+    await tx.flush()
+    async with tx.connection.cursor() as cursor, cursor.copy(statement) as copying:
+        await copying.write(lines)
+
+
 async def copy(database: Database, seconds: float) -> float:
     """Return the rows a second that COPY appends to a table like that of the transfers, and nothing else."""
     accounts = [str(ids.fresh()) for _ in range(ACCOUNTS)]
@@ -61,7 +68,7 @@ async def copy(database: Database, seconds: float) -> float:
     while perf_counter() - start < seconds:
         lines = "".join(_line(accounts) for _ in range(COPIED))
         async with database.writing() as tx:
-            await tx.copy(_COPY, lines)
+            await append(tx, _COPY, lines)
         count += COPIED
     return count / (perf_counter() - start)
 

@@ -120,12 +120,6 @@ class Tx:
             self.queued.clear()
             raise
 
-    async def copy(self, statement: str, lines: str | bytes) -> None:
-        """Append rows in COPY's text format."""
-        await self.flush()
-        async with self.connection.cursor() as cursor, cursor.copy(_trusted(statement)) as copy:
-            await copy.write(lines)
-
     async def stream(
         self, statement: str, kind: Callable[..., Row], /, *, size: int = 1_000, **values: object
     ) -> AsyncIterator[Row]:

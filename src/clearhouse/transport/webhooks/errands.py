@@ -140,6 +140,8 @@ class Errand:
             await asyncio.shield(exchange)
         except asyncio.CancelledError:
             await asyncio.wait([exchange])
+            if not exchange.cancelled():
+                exchange.exception()  # whoever cancelled this asks no more what came of it, and nobody else is told
             raise
 
     async def _exchange(self) -> None:
