@@ -111,7 +111,7 @@ def folder() -> Generator[Path]:
 @asynccontextmanager
 async def api(dsn: str) -> AsyncGenerator[str]:
     """Run the API in a process of its own, as it would be."""
-    environment = os.environ | {"DATABASE_URL": dsn, "HTTP_PORT": "0", "RATE_LIMIT": "10000000"}
+    environment = os.environ | {"DATABASE_URL": dsn, "HTTP_PORT": "0", "GRPC_PORT": "0", "RATE_LIMIT": "10000000"}
     environment["SECRETS_KEYS"] = base64.b64encode(os.urandom(KEY_BYTES)).decode()  # else one is made where we stand
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "clearhouse.app.cli", "api", env=environment, stderr=asyncio.subprocess.PIPE
