@@ -29,3 +29,10 @@ async def test_who_waits_too_long_for_a_connection_is_told_that_nobody_is_there(
     async with narrow.writing() as tx:
         assert await tx.tuples("SELECT 1") == [(1,)]
     await narrow.close()
+
+
+async def test_what_is_larger_than_a_socket_takes_at_once_is_sent_whole(database: Database) -> None:
+    large = "x" * 20_000_000
+    async with database.writing() as tx:
+        tx.later("SELECT length(%(text)s)", text=large)
+        tx.later("SELECT length(%(text)s)", text=large)

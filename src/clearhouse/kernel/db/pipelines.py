@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from psycopg import AsyncConnection, AsyncPipeline
 from psycopg.abc import PQGen
+from psycopg.generators import send
 
 
 class _Pipeline(AsyncPipeline):
@@ -19,6 +20,8 @@ class _Pipeline(AsyncPipeline):
             self._enqueue_sync()
             yield from self._communicate_gen()
         finally:
+            if self.result_queue:
+                yield from send(self.pgconn)  # what the socket has not taken yet: the other end waits for all of it
             yield from self._fetch_gen(flush=False)
 
 
