@@ -13,6 +13,8 @@ ARGS ?=
 WHAT ?= ledger
 SQL := $(shell find src -name '*.sql' 2>/dev/null)
 SOAKING := $(sort $(wildcard tests/faults tests/laws) $(shell grep -rl --include='*.py' 'mark\.soak' tests 2>/dev/null))
+# A test that is stuck is told so after two minutes; one that is stuck even in its clearing up ends its worker, and not the day.
+HANGS := -o faulthandler_timeout=420 -o faulthandler_exit_on_timeout=true
 HOUSE_TESTS := $(wildcard tests/test_tidy.py tests/test_docs.py tests/test_sql.py)
 
 .PHONY: run test check fix bench docs soak proto lock install clean help
@@ -21,7 +23,7 @@ run: $(READY) ## start Clearhouse on its own PostgreSQL; Ctrl-C stops it
 	@exec $(BIN)/clearhouse run $(ARGS)
 
 test: $(READY) ## run every test except the soak, real servers included
-	$(BIN)/pytest -n 2 --dist worksteal -m "not soak" $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal -m "not soak" $(HANGS) $(ARGS)
 
 check: $(READY) ## everything CI demands of the code: form, types, floors, SQL, spelling, house rules
 	$(BIN)/ruff format --check .

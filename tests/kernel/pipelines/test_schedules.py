@@ -164,6 +164,7 @@ async def test_arguments_are_as_long_as_a_row_may_hold_and_no_longer(house: Hous
     assert ok(await operator.get(f"{SCHEDULES}/note"))["arguments"] == {"a": "x"}
 
 
+@pytest.mark.usefixtures("bell")
 async def test_setting_a_schedule_again_replaces_it(house: House) -> None:
     await is_set(house)
     changed = await is_set(house, cron="0 4 * * *")
