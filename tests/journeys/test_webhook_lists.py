@@ -1,6 +1,5 @@
 """Lists of webhooks: how many there may be, and deliveries page by page, from the newest on."""
 
-from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import Any
 
@@ -10,23 +9,11 @@ import time_machine
 from clearhouse import clock
 from clearhouse.kernel.webhooks import endpoints
 from hooking import WEBHOOKS, Hooks
-from house import House, ok, refused
+from house import ok, refused
 from receiving import Receiver
 
 OPENED = "ledger.account_opened"
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-async def hooks(house: House) -> AsyncGenerator[Hooks]:
-    async with Hooks.opened(house) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def receiver() -> AsyncGenerator[Receiver]:
-    async with Receiver.opened() as opened:
-        yield opened
 
 
 async def test_deliveries_in_pages_are_the_same_as_in_one(hooks: Hooks, receiver: Receiver) -> None:
